@@ -1,0 +1,94 @@
+"""The optimisation's settings and their presets."""
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from .errors import DragNoiseError
+
+CHOICES = {"template": ("current", "original"), "propagation": ("replace", "delta")}
+RANGES = {
+    "learning_rate": (1e-6, 10.0),
+    "iterations": (1, 10000),
+    "drag_steps": (1, 1000),
+    "gradient_steps": (1, 100),
+    "supervision_radius": (0, 32),
+    "tracking_radius": (1, 64),
+    "step_length": (0.1, 64.0),
+    "stop_distance": (0.5, 64.0),
+    "mask_weight": (0.0, 1000.0),
+    "free_steps": (0, 1000),
+}
+
+
+@dataclass(frozen=True)
+class OptimisationConfig:
+    """Every setting of the optimisation; the defaults are the published code's. Lengths are supervision grid cells,
+    half the picture's resolution, so one cell is two pixels. Raises DragNoiseError for a value out of range.
+
+    learning_rate: Adam's, on the bottleneck.
+    iterations: gradient steps in all, at most.
+    drag_steps: denoising steps whose bottleneck is optimised, each with its share of the iterations.
+    gradient_steps: gradient steps between two trackings of the points.
+    template: patch that must appear ahead: the point's "current" one, or the "original" of the unedited picture.
+    supervision_radius: r1, of the patches compared. tracking_radius: r2, of the window searched.
+    step_length: how far ahead of the point its patch should appear.
+    stop_distance: a point nearer to its target than this has arrived.
+    mask_weight: lambda of the mask term; 0 turns it off.
+    propagation: what later steps get: the optimised bottleneck ("replace") or the difference made ("delta").
+    free_steps: the last steps, which keep their own bottleneck.
+    """
+
+    learning_rate: float = 0.01
+    iterations: int = 60
+    drag_steps: int = 1
+    gradient_steps: int = 1
+    template: str = "current"
+    supervision_radius: int = 1
+    tracking_radius: int = 3
+    step_length: float = 1.0
+    stop_distance: float = 2.0
+    mask_weight: float = 0.1
+    propagation: str = "replace"
+    free_steps: int = 0
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise DragNoiseError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}.")
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            whole = isinstance(low, int)
+            if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or math.isnan(value):
+                raise DragNoiseError(f"{name} is {value!r}; give a {'whole ' if whole else ''}number.")
+            if not low <= value <= high:
+                raise DragNoiseError(f"{name} is {value}; choose a value from {low} to {high}.")
+
+
+PRESETS = {
+    "paper": OptimisationConfig(),
+    "default": OptimisationConfig(
+        learning_rate=0.05,
+        iterations=84,
+        drag_steps=7,
+        gradient_steps=3,
+        template="original",
+        supervision_radius=4,
+        tracking_radius=12,
+        step_length=4.0,
+        propagation="delta",
+    ),
+}
+
+
+def preset(name: str, **overrides: Any) -> OptimisationConfig:
+    """Return the preset `name` ("paper" or "default"), with every override that is not None in place.
+
+    Raises DragNoiseError for an unknown preset or setting and for values out of range.
+    """
+    if name not in PRESETS:
+        raise DragNoiseError(f"preset is {name!r}; choose one of {', '.join(PRESETS)}.")
+    unknown = overrides.keys() - {field.name for field in fields(OptimisationConfig)}
+    if unknown:
+        raise DragNoiseError(f"no setting is called {', '.join(sorted(unknown))}; see OptimisationConfig.")
+    return replace(PRESETS[name], **{key: value for key, value in overrides.items() if value is not None})

@@ -1,0 +1,128 @@
+"""DragEdit: what an optimisation found; saved and loaded as safetensors."""
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .configuration import OptimisationConfig
+from .errors import DragNoiseError
+from .points import DragPoints
+
+FORMAT = "dragnoise-edit"
+VERSION = 1
+MAX_FILE_BYTES = 512 * 2**20
+MAX_ELEMENTS = 2**27
+TENSORS = {"bottlenecks": 4, "originals": 4, "sigmas": 1, "schedule": 1, "path": 3, "losses": 1}
+
+
+@dataclass(frozen=True, eq=False)
+class DragEdit:
+    """The optimised bottlenecks of K denoising steps and how they came about. All tensors float32, on the CPU.
+
+    bottlenecks, originals: optimised, and the model's own at the same latent, [K, C, h, w].
+    sigmas: the noise level of each, descending, [K]. schedule: all levels of the run, descending, [n + 1].
+    path: where each handle point was at every tracking, [T, N, 2], picture pixels; its last row is the end.
+    losses: of every gradient step, [I]. points: what was asked for. config: the settings.
+    """
+
+    bottlenecks: Tensor
+    originals: Tensor
+    sigmas: Tensor
+    schedule: Tensor
+    path: Tensor
+    losses: Tensor
+    points: DragPoints
+    config: OptimisationConfig
+
+    def __post_init__(self) -> None:
+        for name, dimensions in TENSORS.items():
+            tensor = getattr(self, name)
+            if tensor.ndim != dimensions or tensor.dtype != torch.float32 or not torch.isfinite(tensor).all():
+                raise DragNoiseError(
+                    f"the edit's {name} are {tensor.dtype} of shape {tuple(tensor.shape)} or not finite; "
+                    f"float32 with {dimensions} dimensions is needed. Make the edit again."
+                )
+        consistent = (
+            self.bottlenecks.shape == self.originals.shape
+            and len(self.bottlenecks) == len(self.sigmas) > 0
+            and len(self.schedule) > 1
+            and self.path.shape[1:] == (len(self.points.handles), 2)
+            and len(self.path) > 0
+        )
+        if not consistent:
+            shapes = {name: tuple(getattr(self, name).shape) for name in TENSORS}
+            raise DragNoiseError(f"the edit's parts do not fit together ({shapes}); make the edit again.")
+
+    @property
+    def iterations(self) -> int:
+        """Gradient steps taken."""
+        return len(self.losses)
+
+    @property
+    def distances(self) -> Tensor:
+        """How far each handle ended from its target, [N], picture pixels, by the method's own tracking."""
+        return (self.path[-1] - torch.tensor(self.points.targets)).norm(dim=1)
+
+
+def save_edit(edit: DragEdit, path: str | os.PathLike) -> None:
+    """Write `edit` as safetensors. The file appears whole or not at all. Raises DragNoiseError when it cannot."""
+    tensors = {name: getattr(edit, name).contiguous() for name in TENSORS}
+    description = {"version": VERSION, "points": edit.points.to_json(), "config": asdict(edit.config)}
+    path = Path(path)
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".dragnoise-") as folder:
+            temporary = Path(folder) / "edit.safetensors"
+            save_file(tensors, temporary, {FORMAT: json.dumps(description)})
+            temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise DragNoiseError(f"cannot write the edit to {path} ({error}); choose a folder that can be written.") from error
+
+
+def load_edit(path: str | os.PathLike) -> DragEdit:
+    """Read an edit that `save_edit` wrote. Nothing in the file is run.
+
+    Raises DragNoiseError when the file is missing, larger than 512 MiB, damaged, or not an edit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DragNoiseError(f"no edit file at {path}; check the name.")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise DragNoiseError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB, no edit is; choose an edit file.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            description = (file.metadata() or {}).get(FORMAT)
+            if description is None or set(file.keys()) != set(TENSORS):
+                raise DragNoiseError(f"{path} is not a saved drag edit; choose a file that this tool saved.")
+            for name in TENSORS:
+                _check_stored(path, name, file.get_slice(name))
+            tensors = {name: file.get_tensor(name) for name in TENSORS}
+        return _from_description(path, json.loads(description), tensors)
+    except DragNoiseError:
+        raise
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise DragNoiseError(f"{path} is damaged ({error}); save the edit again.") from error
+
+
+def _check_stored(path: Path, name: str, stored) -> None:
+    shape = stored.get_shape()
+    elements = 1
+    for side in shape:
+        elements *= side
+    if stored.get_dtype() != "F32" or len(shape) != TENSORS[name] or elements > MAX_ELEMENTS:
+        raise DragNoiseError(f"{path} holds {name} as {stored.get_dtype()} {shape}, which no edit has; save it again.")
+
+
+def _from_description(path: Path, description: dict, tensors: dict[str, Tensor]) -> DragEdit:
+    if description["version"] != VERSION:
+        raise DragNoiseError(
+            f"{path} has version {description['version']!r}, this reads version {VERSION}; update or make the edit again."
+        )
+    points = DragPoints.parse(description["points"])
+    return DragEdit(points=points, config=OptimisationConfig(**description["config"]), **tensors)

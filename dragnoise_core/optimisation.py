@@ -1,0 +1,197 @@
+"""The optimisation: bottlenecks whose decoder features move from handle to target."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .configuration import PRESETS, OptimisationConfig
+from .edit import DragEdit
+from .errors import DragNoiseError
+from .points import DragPoints
+from .progress import Callback, Progress
+from .propagation import carry
+from .schedule import check_sigmas
+from .split_unet import Decoded, Encoded, SplitUNet
+from .supervision import GridSize, latent_mask, mask_loss, motion_loss, sample_patches
+from .tracking import track
+
+# Supervision grid cells for each latent cell and axis: half the picture's resolution for an 8x autoencoder.
+CELLS_PER_LATENT = 4
+# Keeps float16 gradients of the decoder away from underflow; Adam does not feel the factor, so it is not undone.
+FLOAT16_LOSS_SCALE = 1024.0
+
+
+@torch.no_grad()
+def optimise(
+    unet: SplitUNet,
+    x: Tensor,
+    sigmas: Tensor,
+    points: DragPoints,
+    *,
+    mask: Tensor | None = None,
+    config: OptimisationConfig = PRESETS["default"],
+    callback: Callback | None = None,
+) -> DragEdit:
+    """Find the bottlenecks that drag every handle to its target (DragNoise, Liu et al. 2024, section 3).
+
+    x: noisy latent, sigma space at sigmas[0], [1, 4, H, W]. sigmas: descending, [k + 1]; the first
+    `config.drag_steps` levels are optimised. points: on the picture that the latent shows, at any resolution.
+    mask: [H, W], any size, 1 = may change; None or full = everything may. Points that have arrived already give an
+    edit that changes nothing. Raises DragNoiseError when the inputs do not fit or the optimisation diverges;
+    whatever `callback` raises passes through and leaves no state behind.
+    """
+    check_sigmas(sigmas)
+    if x.ndim != 4 or len(x) != 1:
+        raise DragNoiseError(f"the latent has shape {tuple(x.shape)}; drag one picture at a time, [1, channels, h, w].")
+    allowed = None if mask is None else latent_mask(mask, x)
+    if config.mask_weight == 0:
+        allowed = None
+    drag = _Drag.start(unet, x, points, allowed, config, callback)
+    levels = sigmas.tolist()
+    steps = min(config.drag_steps, len(levels) - 1)
+    found: list[tuple[Tensor, Tensor]] = []
+    source = edited = x
+    for step in range(steps):
+        sigma, following = levels[step], levels[step + 1]
+        goes_on = step + 1 < steps
+        source_encoded = unet.encode(source, sigma)
+        source_decoded = unet.decode(source_encoded, source_encoded.bottleneck, to_tap=allowed is None and not goes_on)
+        encoded = unet.encode(edited, sigma) if step else source_encoded
+        own = encoded.bottleneck
+        start = carry(config.propagation, own, *found[-1]) if found else own
+        level = _Level(encoded, edited, source, source_decoded, sigma, following, last=not goes_on)
+        budget = config.iterations * (step + 1) // steps
+        bottleneck = drag.optimise_bottleneck(start, level, budget)
+        found.append((bottleneck, own))
+        if goes_on:
+            source = source + source_decoded.epsilon * (following - sigma)
+            edited = edited + unet.decode(encoded, bottleneck, to_tap=False).epsilon * (following - sigma)
+    return drag.finish(found, sigmas)
+
+
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """One noise level: the edited latent and its encoding, and the unedited latent with its features."""
+
+    encoded: Encoded
+    edited: Tensor
+    source: Tensor
+    source_decoded: Decoded
+    sigma: float
+    following: float
+    last: bool
+
+    def mask_loss(self, epsilon: Tensor, mask: Tensor) -> Tensor:
+        # Differences first: the latents are large beside what the edit changes.
+        change = (self.edited - self.source) + (epsilon - self.source_decoded.epsilon) * (self.following - self.sigma)
+        return mask_loss(change, mask, self.following)
+
+
+@dataclass(eq=False)
+class _Drag:
+    """The points on their way, and what has been recorded of it."""
+
+    unet: SplitUNet
+    config: OptimisationConfig
+    callback: Callback | None
+    wanted: DragPoints
+    mask: Tensor | None
+    grid: GridSize
+    handles: Tensor
+    targets: Tensor
+    points: Tensor
+    path: list[Tensor] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
+
+    @classmethod
+    def start(cls, unet, x, wanted, mask, config, callback) -> "_Drag":
+        grid = (x.shape[-1] * CELLS_PER_LATENT, x.shape[-2] * CELLS_PER_LATENT)
+        handles, targets = (cells.to(x.device) for cells in wanted.on_grid(*grid))
+        drag = cls(unet, config, callback, wanted, mask, grid, handles, targets, handles)
+        drag.path.append(handles)
+        return drag
+
+    def optimise_bottleneck(self, start: Tensor, level: _Level, budget: int) -> Tensor:
+        """Return the bottleneck, [1, C, h, w], after gradient steps until `budget` steps in all or arrival."""
+        config = self.config
+        source_feature = level.source_decoded.feature
+        reference = sample_patches(source_feature, self.handles, 0, self.grid)[:, :, 0, 0]
+        template = None
+        if config.template == "original":
+            template = sample_patches(source_feature, self.handles, config.supervision_radius, self.grid)
+        leaf = start.clone().requires_grad_(True)
+        optimiser = torch.optim.Adam([leaf], lr=config.learning_rate)
+        while len(self.losses) < budget:
+            with torch.enable_grad():
+                decoded = self.unet.decode(level.encoded, leaf, to_tap=self.mask is None)
+            if len(self.losses) % config.gradient_steps == 0:
+                if self.losses:
+                    self.follow(decoded.feature, reference)
+                if self.arrived():
+                    return leaf.detach()
+            with torch.enable_grad():
+                loss = self.loss(decoded, template, level)
+                scale = FLOAT16_LOSS_SCALE if decoded.feature.dtype == torch.float16 else 1.0
+                (leaf.grad,) = torch.autograd.grad(loss * scale, [leaf])
+            optimiser.step()
+            self.losses.append(loss.detach())
+            self.report(leaf.detach(), level)
+        if level.last:
+            self.follow(self.unet.decode(level.encoded, leaf.detach(), to_tap=True).feature, reference)
+        return leaf.detach()
+
+    def loss(self, decoded: Decoded, template: Tensor | None, level: _Level) -> Tensor:
+        config = self.config
+        loss = motion_loss(
+            decoded.feature,
+            self.points,
+            self.targets,
+            radius=config.supervision_radius,
+            grid=self.grid,
+            step_length=config.step_length,
+            stop_distance=config.stop_distance,
+            template=template,
+        )
+        if self.mask is not None:
+            loss = loss + config.mask_weight * level.mask_loss(decoded.epsilon, self.mask)
+        return loss
+
+    def follow(self, feature: Tensor, reference: Tensor) -> None:
+        self.points = track(feature.detach(), reference, self.points, self.config.tracking_radius, self.grid)
+        self.path.append(self.points)
+
+    def arrived(self) -> bool:
+        # The one synchronisation of an iteration.
+        return bool(((self.points - self.targets).norm(dim=1) < self.config.stop_distance).all())
+
+    def report(self, bottleneck: Tensor, level: _Level) -> None:
+        if not self.callback:
+            return
+
+        def clean_latent() -> Tensor:
+            with torch.no_grad():
+                epsilon = self.unet.decode(level.encoded, bottleneck, to_tap=False).epsilon
+            return level.edited - level.sigma * epsilon
+
+        points = self.wanted.from_grid(self.points, *self.grid)
+        step, total = len(self.losses), self.config.iterations
+        self.callback(Progress("optimisation", step, total, clean_latent, points, self.losses[-1]))
+
+    def finish(self, found: list[tuple[Tensor, Tensor]], sigmas: Tensor) -> DragEdit:
+        bottlenecks = torch.cat([bottleneck for bottleneck, _ in found]).float().cpu()
+        if not torch.isfinite(bottlenecks).all():
+            raise DragNoiseError(
+                f"the optimisation diverged at learning rate {self.config.learning_rate}; lower it, or use float32."
+            )
+        schedule = sigmas.float().cpu()
+        return DragEdit(
+            bottlenecks=bottlenecks,
+            originals=torch.cat([original for _, original in found]).float().cpu(),
+            sigmas=schedule[: len(found)].clone(),
+            schedule=schedule,
+            path=self.wanted.from_grid(torch.stack(self.path), *self.grid).cpu(),
+            losses=torch.stack(self.losses).float().cpu() if self.losses else torch.zeros(0),
+            points=self.wanted,
+            config=self.config,
+        )

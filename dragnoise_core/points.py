@@ -1,0 +1,188 @@
+"""Handle and target points: reading, checking, scaling."""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import DragNoiseError
+
+VERSION = 1
+MAX_PAIRS = 64
+MAX_TEXT_BYTES = 64 * 1024
+MAX_SIDE = 65536
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class DragPoints:
+    """Pairs of points on a picture of `width` x `height` pixels: what is at handles[i] shall move to targets[i].
+
+    Coordinates are (x, y) in pixels, x right, y down, pixel centres at +0.5. Raises DragNoiseError when there is no
+    pair, more than 64, or a point that is not a number inside the picture.
+    """
+
+    width: int
+    height: int
+    handles: tuple[Point, ...]
+    targets: tuple[Point, ...]
+
+    def __post_init__(self) -> None:
+        for name, side in (("width", self.width), ("height", self.height)):
+            if not _is_number(side) or side != int(side) or not 1 <= side <= MAX_SIDE:
+                raise DragNoiseError(f"picture {name} is {side!r}; give whole pixels from 1 to {MAX_SIDE}.")
+        if len(self.handles) != len(self.targets):
+            raise DragNoiseError(
+                f"{len(self.handles)} handles but {len(self.targets)} targets; give every handle its target."
+            )
+        if not self.handles:
+            raise DragNoiseError("no point pair; place at least one handle and its target.")
+        if len(self.handles) > MAX_PAIRS:
+            raise DragNoiseError(f"{len(self.handles)} point pairs; at most {MAX_PAIRS} are possible.")
+        for number, pair in enumerate(zip(self.handles, self.targets, strict=True), 1):
+            for role, point in zip(("handle", "target"), pair, strict=True):
+                self._check_point(f"{role} of pair {number}", point)
+
+    def _check_point(self, name: str, point: Any) -> None:
+        if len(point) != 2 or not all(_is_number(value) and math.isfinite(value) for value in point):
+            raise DragNoiseError(f"{name} is {point!r}; give two finite numbers, x and y.")
+        x, y = point
+        if not (0 <= x <= self.width and 0 <= y <= self.height):
+            raise DragNoiseError(
+                f"{name} is ({x:g}, {y:g}), outside the picture of {self.width} x {self.height}; move it inside."
+            )
+
+    @classmethod
+    def from_pairs(cls, pairs: Sequence[tuple[Point, Point]], width: int, height: int) -> "DragPoints":
+        """Build from ((handle x, handle y), (target x, target y)) pairs."""
+        return cls(width, height, tuple(tuple(h) for h, _ in pairs), tuple(tuple(t) for _, t in pairs))
+
+    @classmethod
+    def parse(cls, text: str, width: int | None = None, height: int | None = None) -> "DragPoints":
+        """Read points from JSON text.
+
+        Accepted: this class's own form (see `to_json`); tracks as KJNodes and track nodes write them, one list of
+        {"x", "y"} or [x, y] for each track, whose first point is the handle and whose last is the target; a single
+        such list of {"x", "y"}; DragBench's flat [[x, y], ...], alternating handle and target, bare or under "points".
+        width, height: the picture's size. Needed for the forms that carry none; a form that carries its own is scaled
+        to them. Raises DragNoiseError naming the pair that is wrong.
+        """
+        value = _read_json(text)
+        own_form = isinstance(value, dict) and "pairs" in value
+        if own_form:
+            pairs, own_width, own_height = _pairs_of_own_form(value)
+        else:
+            if isinstance(value, dict):
+                value = value.get("points")
+            pairs, own_width, own_height = _pairs_of_lists(value), width, height
+        if own_width is None or own_height is None:
+            raise DragNoiseError("the points carry no picture size; give the picture's width and height.")
+        points = cls.from_pairs(pairs, own_width, own_height)
+        return points if width is None or height is None else points.scaled(width, height)
+
+    def to_json(self) -> str:
+        """Return the versioned JSON form: {"version": 1, "width", "height", "pairs": [{"handle", "target"}]}."""
+        pairs = [{"handle": list(h), "target": list(t)} for h, t in zip(self.handles, self.targets, strict=True)]
+        return json.dumps({"version": VERSION, "width": self.width, "height": self.height, "pairs": pairs})
+
+    def scaled(self, width: int, height: int) -> "DragPoints":
+        """Return the same points on the picture resized to `width` x `height`."""
+        if (width, height) == (self.width, self.height):
+            return self
+        x, y = width / self.width, height / self.height
+
+        def scale(points: tuple[Point, ...]) -> tuple[Point, ...]:
+            return tuple((min(px * x, width), min(py * y, height)) for px, py in points)
+
+        return DragPoints(width, height, scale(self.handles), scale(self.targets))
+
+    def on_grid(self, width: int, height: int) -> tuple[Tensor, Tensor]:
+        """Return handles and targets as the nearest cells of a `width` x `height` grid over the picture.
+
+        Each [N, 2], float32, (x, y) indices from 0: a cell's centre is its index, so picture pixels' +0.5 goes away.
+        """
+        size = torch.tensor([width, height], dtype=torch.float64)
+        scale = size / torch.tensor([self.width, self.height], dtype=torch.float64)
+
+        def cells(points: tuple[Point, ...]) -> Tensor:
+            index = (torch.tensor(points, dtype=torch.float64) * scale - 0.5).round()
+            return torch.minimum(index.clamp_min(0), size - 1).float()
+
+        return cells(self.handles), cells(self.targets)
+
+    def from_grid(self, cells: Tensor, width: int, height: int) -> Tensor:
+        """Return grid indices [..., 2] as picture pixels, (x, y), pixel centres at +0.5: the inverse of `on_grid`."""
+        scale = torch.tensor([self.width / width, self.height / height], dtype=cells.dtype, device=cells.device)
+        return (cells + 0.5) * scale
+
+
+def parse_drag(text: str) -> tuple[Point, Point]:
+    """Read one pair from "x,y:x,y", handle first. Raises DragNoiseError when it is not four numbers."""
+    number = r"\s*([-+]?(?:\d+\.?\d*|\.\d+))\s*"
+    match = re.fullmatch(rf"{number},{number}:{number},{number}", text)
+    if not match:
+        raise DragNoiseError(f'drag {text!r} is not "x,y:x,y"; write the handle, a colon and the target, as 120,80:150,80.')
+    hx, hy, tx, ty = map(float, match.groups())
+    return (hx, hy), (tx, ty)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _read_json(text: str) -> Any:
+    if len(text.encode("utf-8", "replace")) > MAX_TEXT_BYTES:
+        raise DragNoiseError(f"the points' text is longer than {MAX_TEXT_BYTES // 1024} KiB; give at most {MAX_PAIRS} pairs.")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DragNoiseError(f"the points are not JSON ({error}); place them again or mend the text.") from error
+
+
+def _pairs_of_own_form(value: dict) -> tuple[list, Any, Any]:
+    if value.get("version") != VERSION:
+        raise DragNoiseError(
+            f"the points have version {value.get('version')!r}, this reads version {VERSION}; place them again or update."
+        )
+    if not isinstance(value["pairs"], list):
+        raise DragNoiseError(f"the points' pairs are {type(value['pairs']).__name__}, not a list; place them again.")
+    pairs = []
+    for number, entry in enumerate(value["pairs"], 1):
+        ends = []
+        for role in ("handle", "target"):
+            if not isinstance(entry, dict) or entry.get(role) is None:
+                raise DragNoiseError(f"pair {number} has no {role}; set it or remove the pair.")
+            ends.append(_point(entry[role], f"{role} of pair {number}"))
+        pairs.append(tuple(ends))
+    return pairs, value.get("width"), value.get("height")
+
+
+def _pairs_of_lists(value: Any) -> list:
+    if not isinstance(value, list):
+        raise DragNoiseError(f"the points are {type(value).__name__}, not a list; give pairs, tracks or [x, y] points.")
+    if all(isinstance(entry, dict) for entry in value) and value:
+        value = [value]
+    if all(isinstance(entry, list) and len(entry) == 2 and all(map(_is_number, entry)) for entry in value):
+        if len(value) % 2:
+            raise DragNoiseError(f"pair {len(value) // 2 + 1} has no target; alternate handle and target.")
+        value = [value[index : index + 2] for index in range(0, len(value), 2)]
+    pairs = []
+    for number, track in enumerate(value, 1):
+        if not isinstance(track, list) or len(track) < 2:
+            raise DragNoiseError(f"pair {number} has no target; a track needs a first and a last point.")
+        pairs.append((_point(track[0], f"handle of pair {number}"), _point(track[-1], f"target of pair {number}")))
+    return pairs
+
+
+def _point(value: Any, name: str) -> Point:
+    if isinstance(value, dict):
+        value = [value.get("x"), value.get("y")]
+    if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)):
+        raise DragNoiseError(f"{name} is {str(value)[:80]}; give two numbers, x and y.")
+    return float(value[0]), float(value[1])

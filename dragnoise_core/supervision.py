@@ -1,0 +1,94 @@
+"""Motion supervision and the mask term: what the optimisation lowers.
+
+Points live on the supervision grid, cells of a size that the caller chooses (half the picture's resolution in the
+paper's code); features live on the tap's own, coarser map. The paper resizes the whole map to the grid bilinearly and
+slices patches; here only the patches are computed, as products with the resize's weights. Same numbers, no large map.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .errors import DragNoiseError
+
+GridSize = tuple[int, int]  # width, height
+
+
+def sample_patches(feature: Tensor, centres: Tensor, radius: int, grid: GridSize) -> Tensor:
+    """Return the (2 radius + 1)^2 patches of the map resized to `grid`, around `centres`: [N, C, 2r + 1, 2r + 1].
+
+    feature: [1, C, H, W]. centres: [N, 2], (x, y) on the grid, need not be whole. A fractional centre blends the
+    resized map's neighbouring cells bilinearly. Beyond the border the outermost cells repeat.
+    """
+    columns = _patch_weights(centres[:, 0], radius, grid[0], feature.shape[-1]).to(feature)
+    rows = _patch_weights(centres[:, 1], radius, grid[1], feature.shape[-2]).to(feature)
+    return torch.einsum("nph,chw,nqw->ncpq", rows, feature[0], columns)
+
+
+def motion_loss(
+    feature: Tensor,
+    points: Tensor,
+    targets: Tensor,
+    *,
+    radius: int,
+    grid: GridSize,
+    step_length: float = 1.0,
+    stop_distance: float = 2.0,
+    template: Tensor | None = None,
+) -> Tensor:
+    """Return L_alignment (DragNoise, section 3.3): each point's patch should appear one step nearer its target.
+
+    feature: [1, C, H, W], differentiable. points, targets: [N, 2] on the grid. template: the wanted patches,
+    [N, C, 2r + 1, 2r + 1]; without it, the current ones at `points`, held constant. Points nearer than
+    `stop_distance` cells do not count. The L1 difference is averaged over channels and summed over patch and points.
+    """
+    offset = targets - points
+    distance = offset.norm(dim=1, keepdim=True)
+    step = offset / distance.clamp_min(1e-6) * distance.clamp_max(step_length)
+    if template is None:
+        template = sample_patches(feature.detach(), points, radius, grid)
+    ahead = sample_patches(feature, points + step, radius, grid)
+    difference = (ahead.float() - template.float()).abs().mean(1).sum((1, 2))
+    return (difference * (distance[:, 0] >= stop_distance)).sum()
+
+
+def mask_loss(change: Tensor, mask: Tensor, sigma: float) -> Tensor:
+    """Return how much changes where nothing may: the L1 norm of `change` outside the mask.
+
+    change: edited minus unedited latent after the step, [1, 4, H, W], sigma space at `sigma`; measured in
+    variance-preserving scale as in the published code. mask: [1, 1, H, W], 1 = may change.
+    """
+    return (change * (1 - mask)).abs().sum() / math.sqrt(1 + sigma**2)
+
+
+def latent_mask(mask: Tensor, latent: Tensor) -> Tensor | None:
+    """Return `mask` at the latent's size, [1, 1, h, w], on its device; None for a full mask, which forbids nothing.
+
+    mask: [H, W] or [1, H, W] of any size, in [0, 1], 1 = may change. A latent cell may change as much as any of its
+    pixels may, so that thin strokes survive. Raises DragNoiseError for an empty mask or one of another shape.
+    """
+    if mask.ndim not in (2, 3) or (mask.ndim == 3 and mask.shape[0] != 1):
+        raise DragNoiseError(f"the mask has shape {tuple(mask.shape)}; give one mask, [height, width].")
+    mask = mask.to(latent.device, torch.float32).reshape(1, 1, *mask.shape[-2:])
+    if not (torch.isfinite(mask).all() and mask.min() >= 0 and mask.max() <= 1):
+        raise DragNoiseError("the mask has values outside 0 to 1; give 1 where the picture may change, else 0.")
+    if mask.max() == 0:
+        raise DragNoiseError("the mask is empty, so nothing may change; paint where it may, or give no mask.")
+    mask = functional.adaptive_max_pool2d(mask, latent.shape[-2:])
+    return None if mask.min() == 1 else mask
+
+
+def _patch_weights(centres: Tensor, radius: int, cells: int, size: int) -> Tensor:
+    """Return, along one axis, the weights of `size` map entries for each of a patch's cells: [N, 2 radius + 1, size]."""
+    first = centres.floor()
+    fraction = (centres - first)[:, None, None]
+    positions = first[:, None] + torch.arange(-radius, radius + 1, device=centres.device)
+    return (1 - fraction) * _resize_weights(positions, cells, size) + fraction * _resize_weights(positions + 1, cells, size)
+
+
+def _resize_weights(positions: Tensor, cells: int, size: int) -> Tensor:
+    """Return the bilinear weights with which a map of `size` entries is resized to `cells`, at whole `positions`."""
+    source = ((positions.clamp(0, cells - 1) + 0.5) * (size / cells) - 0.5).clamp(0, size - 1)
+    return (1 - (source[..., None] - torch.arange(size, device=positions.device)).abs()).clamp_min(0)
