@@ -1,0 +1,103 @@
+"""Drags with known truth: a scene before and after an intended change, and the points that say so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...errors import DragNoiseError
+from . import SIZE, find_kind, keypoints, render, sample_parameters
+
+ATTEMPTS = 2000
+BORDER = 6.0  # pixels of a 256-pixel picture that a dragged point keeps from its edge
+
+# Per kind: what a person would drag and the parameters that answer to it.
+MOVES: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
+    "face": ((("nose",), ("yaw", "pitch")), (("nose", "chin"), ("x", "y"))),
+    "mountain": (
+        (("peak",), ("peak_x", "peak_y")),
+        (("second_peak",), ("second_x", "second_y")),
+        (("sun",), ("sun_x", "sun_y")),
+        (("tree_top",), ("tree_x", "tree_height")),
+    ),
+    "cat": (
+        (("nose",), ("yaw", "pitch")),
+        (("left_ear_tip", "right_ear_tip"), ("tilt",)),
+        (("nose", "chin"), ("x", "y")),
+    ),
+    "boat": ((("mast_top",), ("heel",)), (("bow", "stern"), ("x", "waterline")), (("mast_top",), ("mast_height",))),
+}
+
+
+@dataclass(frozen=True)
+class Drag:
+    """One intended change of one scene: parameters ([1] tensors) before and after, and the keypoints to drag."""
+
+    kind: str
+    source: dict[str, Tensor]
+    target: dict[str, Tensor]
+    names: tuple[str, ...]
+
+    def source_picture(self, size: int = SIZE) -> Tensor:
+        """The picture to edit, [1, 3, size, size] in [0, 1]."""
+        return render(self.kind, self.source, size)
+
+    def truth_picture(self, size: int = SIZE) -> Tensor:
+        """The picture the renderer draws for the intended change, [1, 3, size, size] in [0, 1]."""
+        return render(self.kind, self.target, size)
+
+
+def drag_points(drag: Drag, size: int = SIZE) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """Pairs ((handle x, y), (target x, y)) in pixels of a size x size picture."""
+    before, after = keypoints(drag.kind, drag.source, size), keypoints(drag.kind, drag.target, size)
+    return [(tuple(before[name][0].tolist()), tuple(after[name][0].tolist())) for name in drag.names]
+
+
+def sample_drag(kind: str, generator: torch.Generator | None = None, shortest: float = 20, longest: float = 60) -> Drag:
+    """A random drag whose longest pair is `shortest` to `longest` pixels of a 256-pixel picture.
+
+    Raises DragNoiseError when the kind's parameter ranges do not allow such a drag.
+    """
+    find_kind(kind)
+    moves = MOVES[kind]
+    for _ in range(ATTEMPTS):
+        names, changed = moves[int(torch.randint(len(moves), (), generator=generator))]
+        source, other = sample_parameters(kind, 1, generator), sample_parameters(kind, 1, generator)
+        drag = Drag(kind, source, {**source, **{name: other[name] for name in changed}}, names)
+        if inside_picture(drag) and shortest <= longest_move(drag) <= longest:
+            return drag
+    raise DragNoiseError(f"No {kind} drag of {shortest} to {longest} pixels exists; ask for 20 to 60.")
+
+
+def longest_move(drag: Drag) -> float:
+    """Length in pixels of the longest pair at the standard size."""
+    points = torch.tensor(drag_points(drag))
+    return (points[:, 1] - points[:, 0]).norm(dim=1).max().item()
+
+
+def inside_picture(drag: Drag) -> bool:
+    """Whether every dragged point lies in the picture, off its border, at both ends."""
+    points = torch.tensor(drag_points(drag))
+    return bool((points >= BORDER).all() and (points <= SIZE - BORDER).all())
+
+
+def example_drags() -> dict[str, Drag]:
+    """One hand-chosen drag per kind: a head turns, a peak moves, a cat looks round, a boat heels over."""
+    return {
+        "face": chosen("face", 21, {"x": 0.50, "yaw": -0.30, "pitch": 0.0, "smile": 0.6, "mouth_open": 0.15},
+                       {"yaw": 0.30, "pitch": 0.0}, ("nose",)),
+        "mountain": chosen("mountain", 5, {"peak_x": 0.38, "peak_y": 0.40, "second_x": 0.78, "tree_x": 0.16},
+                           {"peak_x": 0.50, "peak_y": 0.28}, ("peak",)),
+        "cat": chosen("cat", 8, {"x": 0.50, "yaw": 0.32, "pitch": 0.05, "tilt": 0.0, "mouth_open": 0.2},
+                      {"yaw": -0.28, "pitch": 0.05}, ("nose",)),
+        "boat": chosen("boat", 2, {"x": 0.50, "heel": -0.10, "sun_x": 0.84}, {"heel": 0.20}, ("mast_top",)),
+    }
+
+
+def chosen(kind: str, seed: int, scene: dict[str, float], change: dict[str, float], names: tuple[str, ...]) -> Drag:
+    """A seeded scene with some parameters set by hand, and the same scene changed."""
+    source = sample_parameters(kind, 1, torch.Generator().manual_seed(seed))
+    source.update({name: torch.tensor([value]) for name, value in scene.items()})
+    return Drag(kind, source, {**source, **{name: torch.tensor([value]) for name, value in change.items()}}, names)
