@@ -82,7 +82,9 @@ def save_edit(edit: DragEdit, path: str | os.PathLike) -> None:
             save_file(tensors, temporary, {FORMAT: json.dumps(description)})
             temporary.replace(path)
     except (OSError, SafetensorError) as error:
-        raise DragNoiseError(f"cannot write the edit to {path} ({error}); choose a folder that can be written.") from error
+        raise DragNoiseError(
+            f"cannot write the edit to {path} ({error}); choose a folder that can be written."
+        ) from error
 
 
 def load_edit(path: str | os.PathLike) -> DragEdit:
@@ -122,7 +124,7 @@ def _check_stored(path: Path, name: str, stored) -> None:
 def _from_description(path: Path, description: dict, tensors: dict[str, Tensor]) -> DragEdit:
     if description["version"] != VERSION:
         raise DragNoiseError(
-            f"{path} has version {description['version']!r}, this reads version {VERSION}; update or make the edit again."
+            f"{path} has version {description['version']!r}, not {VERSION}; update or make the edit again."
         )
-    points = DragPoints.parse(description["points"])
+    points = DragPoints.parse(str(description["points"]))
     return DragEdit(points=points, config=OptimisationConfig(**description["config"]), **tensors)

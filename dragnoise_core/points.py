@@ -127,7 +127,9 @@ def parse_drag(text: str) -> tuple[Point, Point]:
     number = r"\s*([-+]?(?:\d+\.?\d*|\.\d+))\s*"
     match = re.fullmatch(rf"{number},{number}:{number},{number}", text)
     if not match:
-        raise DragNoiseError(f'drag {text!r} is not "x,y:x,y"; write the handle, a colon and the target, as 120,80:150,80.')
+        raise DragNoiseError(
+            f'drag {text!r} is not "x,y:x,y"; write the handle, a colon and the target, as 120,80:150,80.'
+        )
     hx, hy, tx, ty = map(float, match.groups())
     return (hx, hy), (tx, ty)
 
@@ -138,7 +140,7 @@ def _is_number(value: Any) -> bool:
 
 def _read_json(text: str) -> Any:
     if len(text.encode("utf-8", "replace")) > MAX_TEXT_BYTES:
-        raise DragNoiseError(f"the points' text is longer than {MAX_TEXT_BYTES // 1024} KiB; give at most {MAX_PAIRS} pairs.")
+        raise DragNoiseError(f"the points' text is over {MAX_TEXT_BYTES // 1024} KiB; give at most {MAX_PAIRS} pairs.")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -148,7 +150,7 @@ def _read_json(text: str) -> Any:
 def _pairs_of_own_form(value: dict) -> tuple[list, Any, Any]:
     if value.get("version") != VERSION:
         raise DragNoiseError(
-            f"the points have version {value.get('version')!r}, this reads version {VERSION}; place them again or update."
+            f"the points have version {value.get('version')!r}, not {VERSION}; place them again or update."
         )
     if not isinstance(value["pairs"], list):
         raise DragNoiseError(f"the points' pairs are {type(value['pairs']).__name__}, not a list; place them again.")

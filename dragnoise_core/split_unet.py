@@ -21,7 +21,7 @@ class Encoded:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """What the decoder produces: the feature map at the tap, [B, C, H, W], and epsilon, [B, 4, H, W], unless skipped."""
+    """What the decoder produces: the tap's feature map, [B, C, H, W], and epsilon, [B, 4, H, W], unless left out."""
 
     feature: Tensor
     epsilon: Tensor | None

@@ -20,8 +20,10 @@ def sample_patches(feature: Tensor, centres: Tensor, radius: int, grid: GridSize
     """Return the (2 radius + 1)^2 patches of the map resized to `grid`, around `centres`: [N, C, 2r + 1, 2r + 1].
 
     feature: [1, C, H, W]. centres: [N, 2], (x, y) on the grid, need not be whole. A fractional centre blends the
-    resized map's neighbouring cells bilinearly. Beyond the border the outermost cells repeat.
+    resized map's neighbouring cells bilinearly. Beyond the border the outermost cells repeat. Computed and returned
+    in float32 or wider: the losses are differences of near equals.
     """
+    feature = feature.to(torch.promote_types(feature.dtype, torch.float32))
     columns = _patch_weights(centres[:, 0], radius, grid[0], feature.shape[-1]).to(feature)
     rows = _patch_weights(centres[:, 1], radius, grid[1], feature.shape[-2]).to(feature)
     return torch.einsum("nph,chw,nqw->ncpq", rows, feature[0], columns)
@@ -50,7 +52,7 @@ def motion_loss(
     if template is None:
         template = sample_patches(feature.detach(), points, radius, grid)
     ahead = sample_patches(feature, points + step, radius, grid)
-    difference = (ahead.float() - template.float()).abs().mean(1).sum((1, 2))
+    difference = (ahead - template).abs().mean(1).sum((1, 2))
     return (difference * (distance[:, 0] >= stop_distance)).sum()
 
 
@@ -81,11 +83,12 @@ def latent_mask(mask: Tensor, latent: Tensor) -> Tensor | None:
 
 
 def _patch_weights(centres: Tensor, radius: int, cells: int, size: int) -> Tensor:
-    """Return, along one axis, the weights of `size` map entries for each of a patch's cells: [N, 2 radius + 1, size]."""
+    """Return, along one axis, the weights of `size` map entries for each cell of a patch: [N, 2 radius + 1, size]."""
     first = centres.floor()
     fraction = (centres - first)[:, None, None]
     positions = first[:, None] + torch.arange(-radius, radius + 1, device=centres.device)
-    return (1 - fraction) * _resize_weights(positions, cells, size) + fraction * _resize_weights(positions + 1, cells, size)
+    here, beyond = (_resize_weights(positions + shift, cells, size) for shift in (0, 1))
+    return (1 - fraction) * here + fraction * beyond
 
 
 def _resize_weights(positions: Tensor, cells: int, size: int) -> Tensor:

@@ -14,7 +14,7 @@ def track(feature: Tensor, reference: Tensor, points: Tensor, radius: int, grid:
     Cells outside the grid are no candidates. Runs on the points' device without a synchronisation.
     """
     window = sample_patches(feature, points, radius, grid)
-    distance = (window.float() - reference.float()[:, :, None, None]).abs().sum(1)
+    distance = (window - reference[:, :, None, None]).abs().sum(1)
     offset = torch.arange(-radius, radius + 1, device=points.device, dtype=points.dtype)
     inside_columns = _inside(points[:, :1] + offset, grid[0])[:, None, :]
     inside_rows = _inside(points[:, 1:] + offset, grid[1])[:, :, None]

@@ -102,7 +102,7 @@ class DiffusersSplitUNet:
     def _epsilon(self, output: Tensor, state: _State) -> Tensor:
         if self.prediction_type == "epsilon":
             return output
-        # v = a epsilon - s x0 with a = 1 / scale, s = sigma / scale (Salimans and Ho 2022, appendix D), solved for epsilon.
+        # v = a epsilon - s x0 with a = 1 / scale and s = sigma / scale (Salimans and Ho 2022), solved for epsilon.
         scale = math.sqrt(1 + state.sigma**2)
         return output / scale + state.sample * (state.sigma / scale**2)
 

@@ -3,13 +3,14 @@ map resized to half the picture's size, patches sliced from it."""
 
 import pytest
 import torch
+from small_unet import small_unet
+from torch.nn import functional
+
 from dragnoise_core.configuration import preset
 from dragnoise_core.optimisation import optimise
 from dragnoise_core.points import DragPoints
 from dragnoise_core.schedule import ddim_sigmas, scaled_linear_sigmas
 from dragnoise_core.standalone.diffusers_unet import DiffusersSplitUNet
-from small_unet import small_unet
-from torch.nn import functional
 
 ITERATIONS = 10
 SIDE = 256  # the picture's; the latent has 32, the supervision grid 128

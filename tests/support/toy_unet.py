@@ -3,9 +3,10 @@
 import math
 
 import torch
-from dragnoise_core.split_unet import Decoded, Encoded
 from torch import nn
 from torch.nn import functional
+
+from dragnoise_core.split_unet import Decoded, Encoded
 
 
 class ToyUNet(nn.Module):

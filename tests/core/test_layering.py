@@ -1,0 +1,39 @@
+"""Who may import whom, and that importing costs nothing."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CORE = ROOT / "dragnoise_core"
+
+
+def imported_modules(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module
+
+
+@pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=lambda path: str(path.relative_to(CORE)))
+def test_the_core_knows_no_host_and_only_its_ends_know_diffusers(path):
+    top_levels = {name.split(".")[0] for name in imported_modules(path)}
+    assert not top_levels & {"comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes", "execution", "server"}
+    if path.relative_to(CORE).parts[0] not in ("standalone", "demo"):
+        assert not top_levels & {"diffusers", "transformers", "tqdm", "huggingface_hub"}
+
+
+def test_the_pack_imports_without_its_host():
+    code = (
+        "import importlib.util, sys; "
+        f"spec = importlib.util.spec_from_file_location('pack', {str(ROOT / '__init__.py')!r}, "
+        f"submodule_search_locations=[{str(ROOT)!r}]); "
+        "pack = importlib.util.module_from_spec(spec); sys.modules['pack'] = pack; spec.loader.exec_module(pack); "
+        "assert callable(pack.comfy_entrypoint) and pack.WEB_DIRECTORY == './js'; "
+        "assert not {'torch', 'comfy', 'diffusers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd="/")

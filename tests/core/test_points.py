@@ -1,0 +1,113 @@
+import json
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dragnoise_core.errors import DragNoiseError
+from dragnoise_core.points import DragPoints, parse_drag
+
+PAIRS = [((10.5, 20.0), (30.0, 40.0)), ((1.0, 2.0), (3.0, 4.0))]
+coordinates = st.floats(0, 100, width=32)
+pairs = st.lists(
+    st.tuples(st.tuples(coordinates, coordinates), st.tuples(coordinates, coordinates)), min_size=1, max_size=64
+)
+
+
+@given(pairs)
+def test_json_brings_the_same_points_back(value):
+    points = DragPoints.from_pairs(value, 100, 100)
+    assert DragPoints.parse(points.to_json()) == points
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[10.5,20],[30,40],[1,2],[3,4]]",
+        '{"prompt": "a cat", "points": [[10.5,20],[30,40],[1,2],[3,4]]}',
+        "[[[10.5,20],[99,99],[30,40]],[[1,2],[3,4]]]",
+        '[[{"x":10.5,"y":20},{"x":0,"y":0},{"x":30,"y":40}],[{"x":1,"y":2},{"x":3,"y":4}]]',
+    ],
+)
+def test_foreign_forms_are_read(text):
+    assert DragPoints.parse(text, 100, 100) == DragPoints.from_pairs(PAIRS, 100, 100)
+
+
+def test_a_single_track_is_one_pair():
+    text = '[{"x":10.5,"y":20},{"x":20,"y":30},{"x":30,"y":40}]'
+    assert DragPoints.parse(text, 100, 100) == DragPoints.from_pairs(PAIRS[:1], 100, 100)
+
+
+def test_own_form_scales_to_the_picture_asked_for():
+    points = DragPoints.parse(DragPoints.from_pairs(PAIRS, 100, 50).to_json(), 200, 200)
+    assert (points.width, points.height) == (200, 200)
+    assert points.handles[0] == (21.0, 80.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "JSON"),
+        ("{", "JSON"),
+        ("[" * 30000, "JSON"),
+        ("[]", "no point pair"),
+        ("5", "int"),
+        ("null", "NoneType"),
+        ('{"version":2,"width":9,"height":9,"pairs":[]}', "version 2"),
+        ('{"version":1,"width":9,"height":9,"pairs":[]}', "no point pair"),
+        ('{"version":1,"width":9,"height":9,"pairs":{}}', "dict"),
+        (
+            '{"version":1,"width":9,"height":9,"pairs":[{"handle":[1,1],"target":[2,2]},{"handle":[1,1]}]}',
+            "pair 2 has no target",
+        ),
+        ('{"version":1,"width":9,"height":9,"pairs":[{"handle":[1,1],"target":null}]}', "pair 1 has no target"),
+        (
+            '{"version":1,"width":9,"height":9,"pairs":[{"handle":[1,1],"target":[2,10]}]}',
+            r"target of pair 1 is \(2, 10\)",
+        ),
+        ('{"version":1,"width":9,"height":9,"pairs":[{"handle":[1,NaN],"target":[2,2]}]}', "handle of pair 1"),
+        ('{"version":1,"width":9,"height":9,"pairs":[{"handle":[1,true],"target":[2,2]}]}', "handle of pair 1"),
+        ('{"version":1,"width":9,"height":9,"pairs":[{"handle":"ab","target":[2,2]}]}', "handle of pair 1"),
+        ('{"version":1,"width":0,"height":9,"pairs":[{"handle":[1,1],"target":[2,2]}]}', "width"),
+        ('{"version":1,"width":9.5,"height":9,"pairs":[{"handle":[1,1],"target":[2,2]}]}', "width"),
+        ('{"version":1,"width":9,"pairs":[{"handle":[1,1],"target":[2,2]}]}', "size"),
+        ("[[1,1],[2,2],[3,3]]", "pair 2 has no target"),
+        ("[[[1,1]]]", "pair 1 has no target"),
+        ('[{"x":1,"y":1}]', "pair 1 has no target"),
+        ("[[1,1],[2,Infinity]]", "target of pair 1"),
+        ("[[-1,1],[2,2]]", "handle of pair 1"),
+        (json.dumps([[1, 1], [2, 2]] * 65), "65 point pairs"),
+        (" " * 70000 + "[]", "64 KiB"),
+    ],
+)
+def test_bad_points_are_refused_by_name(text, said):
+    size = () if text.startswith("{") else (9, 9)
+    with pytest.raises(DragNoiseError, match=said):
+        DragPoints.parse(text, *size)
+
+
+def test_lists_need_the_pictures_size():
+    with pytest.raises(DragNoiseError, match="width and height"):
+        DragPoints.parse("[[1,1],[2,2]]")
+
+
+def test_grid_cells_are_those_whose_centres_are_nearest():
+    # A 100 x 60 picture on a grid of half its size: cell (4, 7) covers pixels 8 to 10 and 14 to 16.
+    points = DragPoints.from_pairs([((8.1, 14.1), (9.9, 15.9)), ((0, 0), (100, 60))], 100, 60)
+    handles, targets = points.on_grid(50, 30)
+    assert handles.tolist() == [[4, 7], [0, 0]]
+    assert targets.tolist() == [[4, 7], [49, 29]]
+    back = points.from_grid(torch.tensor([[4.0, 7.0]]), 50, 30)
+    assert back.tolist() == [[9.0, 15.0]]
+
+
+def test_drags_are_read_from_the_command_lines_form():
+    assert parse_drag("10,20:30.5,40") == ((10, 20), (30.5, 40))
+    assert parse_drag(" 10 , 20 : .5 , 40. ") == ((10, 20), (0.5, 40))
+
+
+@pytest.mark.parametrize("text", ["", "1,2", "1,2:3", "1,2:3,4,5", "a,b:c,d", "1,2:nan,4", "1,2;3,4", "1e9,2:3,4"])
+def test_other_drags_are_refused(text):
+    with pytest.raises(DragNoiseError, match="x,y:x,y"):
+        parse_drag(text)
