@@ -1,0 +1,61 @@
+"""How near two pictures are, and how near points came to their targets."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .errors import DragNoiseError
+
+
+def psnr(a: Tensor, b: Tensor, region: Tensor | None = None) -> float:
+    """Return the peak signal-to-noise ratio in dB of two pictures [..., 3, H, W] in [0, 1]; infinite when equal.
+
+    region: [H, W], what counts, weights in [0, 1]; None for all. Raises DragNoiseError for different shapes or an
+    empty region.
+    """
+    _check_same_shape(a, b)
+    squares = (a.double() - b.double()).square()
+    weights = torch.ones_like(squares) if region is None else region.to(squares).expand_as(squares)
+    total = float(weights.sum())
+    if total == 0:
+        raise DragNoiseError("the region is empty; mark at least one pixel to compare.")
+    error = float((squares * weights).sum()) / total
+    return math.inf if error == 0 else -10 * math.log10(error)
+
+
+def mean_distance(points: Tensor, targets: Tensor) -> float:
+    """Return the mean distance of points from targets, both [N, 2], in their unit (DragDiffusion's MD)."""
+    _check_same_shape(points, targets)
+    return float((points.double() - targets.double()).norm(dim=-1).mean())
+
+
+def ssim(a: Tensor, b: Tensor) -> float:
+    """Return the structural similarity of two pictures [1, C, H, W] in [0, 1], averaged over channels.
+
+    Wang et al. 2004, equation 13: gaussian window of 11 x 11, deviation 1.5, K1 = 0.01, K2 = 0.03, windows that lie
+    inside. Raises DragNoiseError for different shapes or sides under 11 pixels.
+    """
+    _check_same_shape(a, b)
+    if a.ndim != 4 or min(a.shape[-2:]) < 11:
+        raise DragNoiseError(f"the pictures have shape {tuple(a.shape)}; SSIM needs [1, C, H, W] with sides from 11 up.")
+    offsets = torch.arange(-5, 6, dtype=torch.float64, device=a.device)
+    line = torch.exp(-(offsets**2) / (2 * 1.5**2))
+    window = (line[:, None] * line / line.sum() ** 2)[None, None]
+
+    def mean(x: Tensor) -> Tensor:
+        return functional.conv2d(x.reshape(-1, 1, *x.shape[-2:]), window)
+
+    a, b = a.double(), b.double()
+    mean_a, mean_b = mean(a), mean(b)
+    variance_a, variance_b = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2
+    covariance = mean(a * b) - mean_a * mean_b
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+    return float((luminance * (2 * covariance + c2) / (variance_a + variance_b + c2)).mean())
+
+
+def _check_same_shape(a: Tensor, b: Tensor) -> None:
+    if a.shape != b.shape:
+        raise DragNoiseError(f"shapes {tuple(a.shape)} and {tuple(b.shape)} differ; compare equal sizes.")

@@ -1,0 +1,114 @@
+"""Loading a model for the standalone package: the demo model, a diffusers folder, a checkpoint file, a hub id."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from ..errors import DragNoiseError
+from ..schedule import scaled_linear_sigmas
+from .diffusers_unet import DiffusersSplitUNet
+
+PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
+HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model ready to edit with, frozen, on one device.
+
+    name: as it was asked for. sigmas: the training schedule's noise levels, ascending, [T]. native_side: it was
+    trained on pictures of about native_side^2 pixels. encode: picture [1, 3, H, W] in [0, 1] -> latent in model
+    units, [1, 4, H / 8, W / 8], float32. decode: the way back. conditions: (prompt, width, height) -> prompt
+    embedding, [1, tokens, D], and the added conditions (SDXL) or None.
+    """
+
+    name: str
+    unet: UNet2DConditionModel
+    sigmas: Tensor
+    prediction_type: str
+    native_side: int
+    encode: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]
+    conditions: Callable[[str, int, int], tuple[Tensor, dict[str, Tensor] | None]]
+
+    def split_unet(self, prompt: str, width: int, height: int) -> DiffusersSplitUNet:
+        """Return the U-Net under `prompt`, for pictures of width x height. Raises DragNoiseError for a bad prompt."""
+        embedding, added = self.conditions(prompt, width, height)
+        return DiffusersSplitUNet(
+            self.unet, embedding, sigmas=self.sigmas, prediction_type=self.prediction_type, added_conditions=added
+        )
+
+
+def load_model(
+    name: str = "demo", device: str | None = None, dtype: torch.dtype | None = None, config: str | None = None
+) -> LoadedModel:
+    """Load a model, frozen.
+
+    name: "demo"; a local diffusers folder; a local .safetensors checkpoint of Stable Diffusion; or a hub id such as
+    "owner/model", which is downloaded to the hub's cache or taken from there. device: torch's name, the GPU when
+    left out and there is one. dtype: float16 on CUDA, else float32, when left out. config: for a checkpoint file, a
+    local diffusers folder with the configuration and the tokenizer; the hub's when left out.
+    Raises DragNoiseError when something is missing, unsafe to read, damaged, or cannot be dragged.
+    """
+    device = _device(device)
+    dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
+    if name == "demo":
+        return _load_demo(device, dtype)
+    # Imported here: the demo model needs no transformers.
+    from .diffusers_models import load_checkpoint, load_folder, load_hub
+
+    path = Path(name)
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        raise DragNoiseError(f"{name} may hold pickled code, which is never run; convert it to .safetensors.")
+    if path.is_dir():
+        return load_folder(path, name, device, dtype)
+    if path.suffix.lower() == ".safetensors":
+        if not path.is_file():
+            raise DragNoiseError(f"no checkpoint at {name}; check the name.")
+        return load_checkpoint(path, config, device, dtype)
+    if path.exists() or not HUB_ID.fullmatch(name):
+        raise DragNoiseError(
+            f"{name!r} is no model; give demo, a diffusers folder, a .safetensors file or a hub id such as owner/model."
+        )
+    return load_hub(name, device, dtype)
+
+
+def freeze(module: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
+    """Move a module, set it to evaluation and take its weights out of autograd."""
+    module = module.to(device, dtype).eval().requires_grad_(False)
+    return module.to(memory_format=torch.channels_last) if device.type == "cuda" else module
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise DragNoiseError(f"device {name!r} cannot be used here ({reason}); choose cpu or cuda.") from error
+    return device
+
+
+def _load_demo(device: torch.device, dtype: torch.dtype) -> LoadedModel:
+    from ..demo.loader import load_demo_model
+
+    demo = load_demo_model(device, dtype)
+    freeze(demo.unet, device, dtype)
+
+    @torch.no_grad()
+    def encode(picture: Tensor) -> Tensor:
+        return demo.encode(picture.to(device, dtype)).float()
+
+    @torch.no_grad()
+    def decode(latent: Tensor) -> Tensor:
+        return demo.decode(latent.to(device, dtype)).float()
+
+    def conditions(prompt: str, width: int, height: int) -> tuple[Tensor, None]:
+        return demo.prompt(prompt), None
+
+    return LoadedModel("demo", demo.unet, scaled_linear_sigmas(), "epsilon", 256, encode, decode, conditions)
