@@ -1,0 +1,118 @@
+/**
+ * Commands: pure functions from one state to the next.
+ *
+ * A state is {width, height, pairs, mask}: the picture's size in pixels, pairs of {handle, target} with points [x, y]
+ * in picture pixels (target null while it waits for the second click), and the mask as the list of operations that
+ * paint it. States are never changed in place, so that history can keep them.
+ *
+ * Mask operations: {kind: "stroke", erase, diameter, points}, {kind: "invert"} and {kind: "file", name, width, height}:
+ * an uploaded mask, laid over width x height pixels, or over the whole picture where these are absent.
+ */
+
+import { MAX_PAIRS, scaledPoints } from "./points_text.js";
+
+export function emptyState(width, height) {
+  return { width, height, pairs: [], mask: [] };
+}
+
+/** Index of the pair that waits for its target, or -1. */
+export function pendingIndex(state) {
+  return state.pairs.findIndex((pair) => !pair.target);
+}
+
+/** Add a handle that waits for its target. The same state when there are 64 pairs already, or one waits. */
+export function addHandle(state, point) {
+  if (state.pairs.length >= MAX_PAIRS || pendingIndex(state) >= 0) return state;
+  return { ...state, pairs: [...state.pairs, { handle: inside(state, point), target: null }] };
+}
+
+/** Put one end ("handle" or "target") of a pair at a point; outside the picture means its nearest border. */
+export function setEnd(state, index, end, point) {
+  return withPair(state, index, { ...state.pairs[index], [end]: inside(state, point) });
+}
+
+/** Move handle and target together by (dx, dy), as far as the picture allows for both. */
+export function movePair(state, index, dx, dy) {
+  const ends = Object.entries(state.pairs[index]).filter(([, point]) => point);
+  const room = (axis, delta, size) => {
+    const values = ends.map(([, point]) => point[axis]);
+    return clamp(delta, -Math.min(...values), size - Math.max(...values));
+  };
+  const [roomX, roomY] = [room(0, dx, state.width), room(1, dy, state.height)];
+  const moved = ends.map(([end, [x, y]]) => [end, inside(state, [x + roomX, y + roomY])]);
+  return withPair(state, index, { ...state.pairs[index], ...Object.fromEntries(moved) });
+}
+
+export function removePair(state, index) {
+  return { ...state, pairs: state.pairs.filter((_, other) => other !== index) };
+}
+
+export function removeAllPairs(state) {
+  return { ...state, pairs: [] };
+}
+
+/** Paint or erase a stroke of the mask: `points` in picture pixels, `diameter` too. */
+export function paint(state, { erase, diameter, points }) {
+  return { ...state, mask: [...state.mask, { kind: "stroke", erase, diameter, points }] };
+}
+
+/** Swap painted and unpainted; twice in a row is nothing. */
+export function invertMask(state) {
+  const last = state.mask[state.mask.length - 1];
+  const mask = last?.kind === "invert" ? state.mask.slice(0, -1) : [...state.mask, { kind: "invert" }];
+  return { ...state, mask };
+}
+
+export function clearMask(state) {
+  return { ...state, mask: [] };
+}
+
+/** The mask that an uploaded file holds; "" is none. */
+export function maskFromFile(state, name) {
+  return { ...state, mask: name ? [{ kind: "file", name }] : [] };
+}
+
+/** Everything resized with the picture. */
+export function scaled(state, { width, height }) {
+  if (width === state.width && height === state.height) return state;
+  const [x, y] = [width / state.width, height / state.height];
+  const mask = state.mask.map((operation) => {
+    if (operation.kind === "stroke") {
+      const points = operation.points.map(([px, py]) => [px * x, py * y]);
+      return { ...operation, diameter: operation.diameter * Math.sqrt(x * y), points };
+    }
+    return operation.width ? { ...operation, width: operation.width * x, height: operation.height * y } : operation;
+  });
+  return { ...scaledPoints(state, { width, height }), mask };
+}
+
+/**
+ * The state on another picture: resized when the shape is the same; else what still fits stays where it is.
+ * Returns {state, lost}: lost counts the pairs that lie outside the new picture and were dropped.
+ */
+export function fittedToPicture(state, { width, height }) {
+  const sameShape = Math.abs((state.width * height) / (state.height * width) - 1) < 0.01;
+  if (sameShape) return { state: scaled(state, { width, height }), lost: 0 };
+  const fits = (point) => !point || (point[0] <= width && point[1] <= height);
+  const pairs = state.pairs.filter(({ handle, target }) => fits(handle) && fits(target));
+  const mask = state.mask.map((operation) =>
+    operation.kind === "file" && !operation.width
+      ? { ...operation, width: state.width, height: state.height }
+      : operation,
+  );
+  return { state: { width, height, pairs, mask }, lost: state.pairs.length - pairs.length };
+}
+
+function withPair(state, index, pair) {
+  return { ...state, pairs: state.pairs.map((old, other) => (other === index ? pair : old)) };
+}
+
+/** The nearest point of the picture, to a tenth of a pixel. */
+function inside({ width, height }, [x, y]) {
+  const tenth = (value) => Math.round(value * 10) / 10;
+  return [tenth(clamp(x, 0, width)), tenth(clamp(y, 0, height))];
+}
+
+function clamp(value, low, high) {
+  return Math.min(Math.max(value, low), high);
+}
