@@ -69,7 +69,7 @@ def fit_autoencoder(pictures: Tensor, seconds: float) -> tuple[nn.Module, dict[s
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=device.type == "cuda")
     figures = {}
     for step, fraction in steps_for(seconds, device):
-        optimizer.param_groups[0]["lr"] = learning_rate(8e-4, step, fraction)
+        optimizer.param_groups[0]["lr"] = learning_rate(6e-4, step, fraction)
         picture = draw(pictures, torch.randint(len(pictures), (AUTOENCODER_BATCH,), device=device))
         with autocast(device):
             latent = model.encode(picture * 2 - 1).latents
@@ -214,7 +214,7 @@ def fit_unet(
     losses = []
     for step, fraction in steps_for(end - begin, latents.device):
         done = begin + fraction * (end - begin)
-        trainer.rate.fill_(learning_rate(1e-3, step, done / seconds, floor=0.01, warmup=500))
+        trainer.rate.fill_(learning_rate(8e-4, step, done / seconds, floor=0.01, warmup=500))
         advance()
         trainer.update_average(step)
         if step % 50 == 0:
