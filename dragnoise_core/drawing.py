@@ -122,7 +122,8 @@ def contact_sheet(rows: Sequence[Sequence[Image.Image]], labels: Sequence[str], 
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     for column, label in enumerate(labels):
-        draw.text((gap + column * (side + gap) + side / 2, (head + gap) / 2), label, INK, _font(side // 14), anchor="mm")
+        middle = gap + column * (side + gap) + side / 2
+        draw.text((middle, (head + gap) / 2), label, INK, _font(side // 14), anchor="mm")
     for line, row in enumerate(rows):
         for column, picture in enumerate(row):
             scale = side / max(picture.size)
@@ -162,7 +163,7 @@ def picture_format(path: str | os.PathLike) -> str:
     formats |= {".tif": "TIFF", ".tiff": "TIFF"}
     suffix = Path(path).suffix.lower()
     if suffix not in formats:
-        raise DragNoiseError(f"{path} ends in {suffix or 'no suffix'!r}; name a picture file, one of {', '.join(formats)}.")
+        raise DragNoiseError(f"{path} is no picture file's name; end it in one of {', '.join(formats)}.")
     return formats[suffix]
 
 

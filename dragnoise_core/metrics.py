@@ -39,7 +39,7 @@ def ssim(a: Tensor, b: Tensor) -> float:
     """
     _check_same_shape(a, b)
     if a.ndim != 4 or min(a.shape[-2:]) < 11:
-        raise DragNoiseError(f"the pictures have shape {tuple(a.shape)}; SSIM needs [1, C, H, W] with sides from 11 up.")
+        raise DragNoiseError(f"the pictures have shape {tuple(a.shape)}; SSIM needs [1, C, H, W], sides from 11 up.")
     offsets = torch.arange(-5, 6, dtype=torch.float64, device=a.device)
     line = torch.exp(-(offsets**2) / (2 * 1.5**2))
     window = (line[:, None] * line / line.sum() ** 2)[None, None]

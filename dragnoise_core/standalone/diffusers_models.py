@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,7 +47,7 @@ def load_folder(folder: Path, name: str, device: torch.device, dtype: torch.dtyp
 
     def load(pipeline_class: Any) -> Any:
         return pipeline_class.from_pretrained(
-            folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True, **_unused(kind)
+            folder, dtype=dtype, use_safetensors=True, local_files_only=True, **_unused(kind)
         )
 
     return _loaded(name, _pipeline(kind, name, load), device, dtype)
@@ -54,7 +57,8 @@ def load_hub(name: str, device: torch.device, dtype: torch.dtype) -> LoadedModel
     """Load a model of the hub, from its cache when offline. Raises DragNoiseError as `load_model`."""
     folder = _from_hub(name, CONFIGURATION_FILES, f"no model {name!r}: no folder of that name here")
     _check_folder(folder, name)
-    return load_folder(_from_hub(name, CONFIGURATION_FILES + WEIGHT_FILES, f"no weights of {name!r}"), name, device, dtype)
+    folder = _from_hub(name, CONFIGURATION_FILES + WEIGHT_FILES, f"no weights of {name!r}")
+    return load_folder(folder, name, device, dtype)
 
 
 def load_checkpoint(path: Path, config: str | None, device: torch.device, dtype: torch.dtype) -> LoadedModel:
@@ -74,7 +78,7 @@ def load_checkpoint(path: Path, config: str | None, device: torch.device, dtype:
 
     def load(pipeline_class: Any) -> Any:
         return pipeline_class.from_single_file(
-            str(path), config=str(folder), torch_dtype=dtype, local_files_only=True, **_unused(kind)
+            str(path), config=str(folder), dtype=dtype, local_files_only=True, **_unused(kind)
         )
 
     return _loaded(str(path), _pipeline(kind, str(path), load), device, dtype)
@@ -110,14 +114,15 @@ def _check_scheduler(config: dict, name: str) -> None:
         )
     prediction = config.get("prediction_type", "epsilon")
     if prediction not in PREDICTION_TYPES:
-        raise DragNoiseError(f"{name} predicts {prediction!r}; give a model that predicts {' or '.join(PREDICTION_TYPES)}.")
+        raise DragNoiseError(f"{name} predicts {prediction!r}; give a model of {' or '.join(PREDICTION_TYPES)}.")
 
 
 def _check_unet(config: dict, name: str) -> None:
     channels = config.get("in_channels", 4)
     if channels != 4:
-        kind = {9: "an inpainting model", 8: "an instruction model", 5: "a depth model", 7: "an upscaler"}
-        raise DragNoiseError(f"{name} is {kind.get(channels, 'another model')}: its U-Net takes {channels} channels, not 4.")
+        kinds = {9: "an inpainting model", 8: "an instruction model", 5: "a depth model", 7: "an upscaler"}
+        kind = kinds.get(channels, "another kind of model")
+        raise DragNoiseError(f"{name} is {kind}, its U-Net takes {channels} channels; give one of 4.")
     if config.get("time_cond_proj_dim") is not None:
         raise DragNoiseError(f"{name} is distilled (LCM): its U-Net takes a guidance scale; give its base model.")
     if config.get("addition_embed_type") not in (None, "text_time") or config.get("class_embed_type") is not None:
@@ -145,42 +150,50 @@ def _checkpoint_kind(path: Path) -> tuple[str, str]:
 
 
 def _from_hub(name: str, patterns: list[str], reason: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub import errors, snapshot_download
 
     try:
         return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=LEFT_OUT))
-    except LocalEntryNotFoundError as error:
-        raise DragNoiseError(f"{reason}, the hub's cache has none and the hub cannot be reached; go online once.") from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
+    except errors.LocalEntryNotFoundError as error:
+        raise DragNoiseError(f"{reason}, and neither the hub nor its cache can give it; go online once.") from error
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
         raise DragNoiseError(f"{reason}, and the hub has no (public) model {name!r}; check the name.") from error
-    except (HfHubHTTPError, OSError) as error:
-        raise DragNoiseError(f"{reason}, and the hub answered with an error ({_first_line(error)}); try again.") from error
+    except (errors.HfHubHTTPError, OSError) as error:
+        raise DragNoiseError(f"{reason}, and the hub refused ({_first_line(error)}); try again.") from error
 
 
-def _pipeline(kind: str, name: str, load: Any) -> Any:
-    """Return what `load` makes of the pipeline class `kind`, silently, with errors in one sentence."""
+def _pipeline(kind: str, name: str, load: Callable[[Any], Any]) -> Any:
+    """Return what `load` makes of the pipeline class `kind`; its errors become one sentence."""
     if importlib.util.find_spec("transformers") is None:
         raise DragNoiseError(f"{name} needs the package transformers for its text encoder; pip install transformers.")
-    import diffusers
+    with _quiet():
+        import diffusers
+
+        try:
+            return load(getattr(diffusers, kind))
+        except LOADING_ERRORS as error:
+            raise DragNoiseError(f"{name} cannot be loaded ({_first_line(error)}); download it again.") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' bars, hints and deprecations from the user, who can do nothing about them."""
     import transformers
 
-    verbosity = logging.get_verbosity(), transformers.logging.get_verbosity()
-    bars = transformers.logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    loggers = (logging, transformers.logging)
+    before = [(logger.get_verbosity(), logger.is_progress_bar_enabled()) for logger in loggers]
+    for logger in loggers:
+        logger.set_verbosity_error()
+        logger.disable_progress_bar()
     try:
-        return load(getattr(diffusers, kind))
-    except LOADING_ERRORS as error:
-        raise DragNoiseError(f"{name} cannot be loaded ({_first_line(error)}); complete or download it again.") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
-        logging.set_verbosity(verbosity[0])
-        logging.enable_progress_bar()
-        transformers.logging.set_verbosity(verbosity[1])
-        if bars:
-            transformers.logging.enable_progress_bar()
+        for logger, (verbosity, has_bar) in zip(loggers, before, strict=True):
+            logger.set_verbosity(verbosity)
+            if has_bar:
+                logger.enable_progress_bar()
 
 
 def _loaded(name: str, pipeline: Any, device: torch.device, dtype: torch.dtype) -> LoadedModel:
@@ -203,7 +216,9 @@ def _loaded(name: str, pipeline: Any, device: torch.device, dtype: torch.dtype) 
 
     @torch.no_grad()
     def conditions(prompt: str, width: int, height: int) -> tuple[Tensor, dict[str, Tensor] | None]:
-        encoded = pipeline.encode_prompt(prompt, device=device, num_images_per_prompt=1, do_classifier_free_guidance=False)
+        encoded = pipeline.encode_prompt(
+            prompt, device=device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
         if not is_xl:
             return encoded[0], None
         # Original size, crop and target size (SDXL, Podell et al. 2023, section 2.2), each height first.

@@ -47,7 +47,7 @@ def fit(picture: Image.Image, native_side: int, multiple: int = 8) -> Image.Imag
     """
     width, height = picture.size
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise DragNoiseError(f"the picture is {width} x {height}; crop it to an aspect ratio of at most {MAX_ASPECT}:1.")
+        raise DragNoiseError(f"the picture is {width} x {height}; crop it to at most {MAX_ASPECT}:1.")
     scale = native_side / math.sqrt(width * height)
     sides = tuple(max(1, round(side * scale / multiple)) * multiple for side in picture.size)
     return unfit(picture, sides)

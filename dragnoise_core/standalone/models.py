@@ -55,7 +55,7 @@ def load_model(
     local diffusers folder with the configuration and the tokenizer; the hub's when left out.
     Raises DragNoiseError when something is missing, unsafe to read, damaged, or cannot be dragged.
     """
-    device = _device(device)
+    device = usable_device(device)
     dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
     if name == "demo":
         return _load_demo(device, dtype)
@@ -80,11 +80,14 @@ def load_model(
 
 def freeze(module: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
     """Move a module, set it to evaluation and take its weights out of autograd."""
-    module = module.to(device, dtype).eval().requires_grad_(False)
+    module = module.to(device).eval().requires_grad_(False)
+    if module.dtype != dtype:
+        module = module.to(dtype)
     return module.to(memory_format=torch.channels_last) if device.type == "cuda" else module
 
 
-def _device(name: str | None) -> torch.device:
+def usable_device(name: str | None) -> torch.device:
+    """Return the device of that name, the GPU for None where there is one. Raises DragNoiseError if it is unusable."""
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(1, device=device)

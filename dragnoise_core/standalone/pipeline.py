@@ -1,0 +1,143 @@
+"""From a picture and points to the dragged picture: inversion, optimisation, sampling."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..configuration import PRESETS, OptimisationConfig
+from ..drawing import to_picture, to_tensor
+from ..edit import DragEdit
+from ..inversion import invert
+from ..optimisation import optimise
+from ..points import DragPoints
+from ..progress import Callback
+from ..sampling import sample
+from ..schedule import ddim_sigmas
+from ..supervision import latent_mask
+from .images import fit, unfit
+from .models import LoadedModel
+
+
+@dataclass(frozen=True, eq=False)
+class EditResult:
+    """What `edit_image` and `apply_edit` give.
+
+    picture: the result, of the size that came in. reconstruction: the same without the edit, when asked for.
+    noisy_latent: the inverted picture, sigma space at sigmas[0], [1, 4, h, w]. seconds: of every phase.
+    """
+
+    picture: Image.Image
+    edit: DragEdit
+    noisy_latent: Tensor
+    sigmas: Tensor
+    seconds: dict[str, float]
+    reconstruction: Image.Image | None = None
+
+    def report(self) -> dict[str, Any]:
+        """Return what happened, ready for JSON. Points in the original picture's pixels, by the method's tracking."""
+        points, ends = self.edit.points, self.edit.path[-1].tolist()
+        rows = zip(points.handles, points.targets, ends, self.edit.distances.tolist(), strict=True)
+        return {
+            "points": [
+                {"start": list(start), "target": list(target), "end": end, "distance": distance}
+                for start, target, end, distance in rows
+            ],
+            "iterations": self.edit.iterations,
+            "changed": self.edit.iterations > 0,
+            "seconds": self.seconds,
+        }
+
+
+def edit_image(
+    model: LoadedModel,
+    picture: Image.Image,
+    points: DragPoints,
+    *,
+    mask: Tensor | None = None,
+    prompt: str = "",
+    config: OptimisationConfig = PRESETS["default"],
+    steps: int = 50,
+    strength: float = 0.7,
+    reconstruct: bool = False,
+    callback: Callback | None = None,
+) -> EditResult:
+    """Drag every handle of a picture to its target (DragNoise, Liu et al. 2024).
+
+    picture: RGB, any size. points: in its pixels. mask: [H, W], any size, 1 = may change. prompt: what the picture
+    shows; a scene kind for the demo model, or nothing. steps, strength: of the DDIM schedule, see `ddim_sigmas`.
+    reconstruct: also sample without the edit. callback: called after every step, raising in it cancels.
+    When all points are on their targets already nothing is edited and the result is the reconstruction.
+    Raises DragNoiseError when something does not fit.
+    """
+    sigmas = ddim_sigmas(model.sigmas, steps, strength).float()
+    points = points.scaled(*picture.size)
+    run = _Run(model, picture, prompt, sigmas, callback)
+    if mask is not None:
+        latent_mask(mask, torch.empty(1, 1, run.fitted.height // 8, run.fitted.width // 8))  # refuse it before the work
+    with run.phase("inversion"):
+        noisy = run.invert()
+    with run.phase("optimisation"):
+        edit = optimise(run.unet, noisy, sigmas, points, mask=mask, config=config, callback=callback)
+    return run.finish(noisy, edit, reconstruct)
+
+
+def apply_edit(
+    model: LoadedModel, picture: Image.Image, edit: DragEdit, *, prompt: str = "", callback: Callback | None = None
+) -> EditResult:
+    """Repeat a saved edit on its picture; with the same model, picture and prompt the result is the same.
+
+    Raises DragNoiseError when the edit was made for another size of bottleneck.
+    """
+    run = _Run(model, picture, prompt, edit.schedule, callback)
+    with run.phase("inversion"):
+        noisy = run.invert()
+    return run.finish(noisy, edit)
+
+
+@dataclass(eq=False)
+class _Run:
+    """One picture on its way through one model."""
+
+    model: LoadedModel
+    picture: Image.Image
+    prompt: str
+    sigmas: Tensor
+    callback: Callback | None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.fitted = fit(self.picture.convert("RGB"), self.model.native_side)
+        self.unet = self.model.split_unet(self.prompt, *self.fitted.size)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        if self.model.unet.device.type == "cuda":
+            torch.cuda.synchronize(self.model.unet.device)
+        self.seconds[name] = time.perf_counter() - start
+
+    def invert(self) -> Tensor:
+        latent = self.model.encode(to_tensor(self.fitted))
+        return invert(self.unet, latent, self.sigmas, callback=self.callback)
+
+    def finish(self, noisy: Tensor, edit: DragEdit, reconstruct: bool = False) -> EditResult:
+        # An edit without iterations must change nothing, whatever its way of propagation would carry on.
+        used = edit if edit.iterations else None
+        with self.phase("sampling"):
+            picture = self.sampled(noisy, used, self.callback)
+        reconstruction = None
+        if reconstruct:
+            with self.phase("reconstruction"):
+                reconstruction = self.sampled(noisy, None, None)
+        return EditResult(picture, edit, noisy, self.sigmas, self.seconds, reconstruction)
+
+    def sampled(self, noisy: Tensor, edit: DragEdit | None, callback: Callback | None) -> Image.Image:
+        latent = sample(self.unet, noisy, self.sigmas, edit=edit, callback=callback)
+        return unfit(to_picture(self.model.decode(latent)), self.picture.size)

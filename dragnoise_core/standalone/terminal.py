@@ -1,0 +1,71 @@
+"""What the commands share: progress bars, reports, outputs checked before the work."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..drawing import picture_format
+from ..errors import DragNoiseError
+from ..progress import Progress
+
+
+class ProgressBars:
+    """A callback: one bar on standard error for each phase. A context manager that closes the last bar."""
+
+    def __init__(self, title: str = "") -> None:
+        self.title, self.phase, self.bar = title, "", None
+
+    def __enter__(self) -> "ProgressBars":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def __call__(self, progress: Progress) -> None:
+        """See `progress.Callback`."""
+        if progress.phase != self.phase:
+            self.__exit__()
+            self.phase = progress.phase
+            self.bar = tqdm(total=progress.total, desc=f"{self.title} {self.phase}".strip(), file=sys.stderr)
+        self.bar.update(progress.step - self.bar.n)
+
+
+def say(text: str) -> None:
+    """Write a line of the report to standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def describe(report: dict[str, Any]) -> str:
+    """Return a report of `EditResult.report` as lines of text."""
+    lines = [f"{'point':>5}  {'start':>16}  {'target':>16}  {'end':>16}  {'left':>9}"]
+    for number, point in enumerate(report["points"], 1):
+        places = "  ".join(f"{point[name][0]:7.1f}, {point[name][1]:7.1f}" for name in ("start", "target", "end"))
+        lines.append(f"{number:5}  {places}  {point['distance']:6.1f} px")
+    if not report["changed"]:
+        lines.append("All points are on their targets already: nothing was changed.")
+    lines.append(f"iterations: {report['iterations']}")
+    lines.append("seconds: " + ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in report["seconds"].items()))
+    return "\n".join(lines)
+
+
+def check_picture_output(path: Path, source: Path | None = None) -> Path:
+    """Return `path` if a picture can be written there, and not over `source`. Raises DragNoiseError otherwise."""
+    picture_format(path)
+    if source is not None and path.resolve() == source.resolve():
+        raise DragNoiseError(f"{path} is the picture to edit; give the result another name.")
+    return check_output(path)
+
+
+def check_output(path: Path) -> Path:
+    """Return `path` if a file can be written there. Raises DragNoiseError otherwise."""
+    if path.is_dir():
+        raise DragNoiseError(f"{path} is a folder; name a file.")
+    if not path.parent.is_dir():
+        raise DragNoiseError(f"there is no folder {path.parent} for {path.name}; make it first.")
+    if not os.access(path.parent, os.W_OK):
+        raise DragNoiseError(f"the folder {path.parent} cannot be written; choose another one.")
+    return path
