@@ -1,0 +1,31 @@
+"""ComfyUI nodes: thin glue between the host and dragnoise_core. The only package that imports the host."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .demo_model import DragNoiseDemoModel
+from .edit import DragNoiseEdit, DragNoiseLoadEdit, DragNoiseSaveEdit
+from .inspect import DragNoiseBlockReplace, DragNoiseFrames
+from .inversion import DragNoiseInvert
+from .optimisation import DragNoiseOptimize
+from .points import DragNoiseOverlay, DragNoisePoints
+from .propagation import DragNoiseApply, DragNoiseSample
+
+
+class DragNoiseExtension(ComfyExtension):
+    """Everything this pack registers."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            DragNoisePoints,
+            DragNoiseInvert,
+            DragNoiseOptimize,
+            DragNoiseApply,
+            DragNoiseSample,
+            DragNoiseEdit,
+            DragNoiseFrames,
+            DragNoiseOverlay,
+            DragNoiseSaveEdit,
+            DragNoiseLoadEdit,
+            DragNoiseBlockReplace,
+            DragNoiseDemoModel,
+        ]

@@ -1,0 +1,79 @@
+"""What crosses the border between the host and the core: link types and conversions, here and nowhere else."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..dragnoise_core.errors import DragNoiseError
+
+CATEGORY = "DragNoise"
+DragPointsType = io.Custom("DRAG_POINTS")
+DragEditType = io.Custom("DRAG_EDIT")
+
+
+def to_core_image(image: Tensor) -> Tensor:
+    """Return the host's IMAGE, [B, H, W, 3 or 4] in [0, 1], as [B, 3, H, W]."""
+    return image[..., :3].movedim(-1, 1).float().contiguous()
+
+
+def to_host_image(image: Tensor) -> Tensor:
+    """Return [B, 3, H, W] as the host's IMAGE, [B, H, W, 3] in [0, 1]."""
+    return image.movedim(1, -1).float().clamp(0, 1).cpu().contiguous()
+
+
+def latent_samples(latent: dict[str, Any], model) -> Tensor:
+    """Return the samples of a LATENT of one picture, [1, C, h, w], as the host scales them.
+
+    Raises DragNoiseError for several pictures and for latents of another kind of model. An inpainting mask that
+    rides along in the LATENT is left behind: it would change the sampling.
+    """
+    samples = latent["samples"]
+    channels = model.get_model_object("latent_format").latent_channels
+    if samples.ndim != 4 or samples.shape[1] != channels:
+        raise DragNoiseError(
+            f"the latent has shape {tuple(samples.shape)}, this model's are [1, {channels}, height, width]; "
+            "encode the picture with the model's own VAE."
+        )
+    if len(samples) != 1:
+        raise DragNoiseError(
+            f"the latent holds {len(samples)} pictures; drag one at a time, Latent From Batch picks one."
+        )
+    return samples
+
+
+def advanced(*inputs: io.Input) -> list[io.Input]:
+    """Return `inputs` marked so that the host folds them away until asked for."""
+    for entry in inputs:
+        entry.extra_dict = {**entry.extra_dict, "advanced": True}
+    return list(inputs)
+
+
+def stored_file(name: str, purpose: str) -> str:
+    """Return the path of `name`, "file.ext [input]" or "[output]", inside the host's folders.
+
+    Raises DragNoiseError when it lies outside of them or does not exist.
+    """
+    plain, folder = folder_paths.annotated_filepath(name)
+    folder = os.path.realpath(folder or folder_paths.get_input_directory())
+    path = os.path.realpath(os.path.join(folder, plain))
+    if not path.startswith(folder + os.sep):
+        raise DragNoiseError(f"the {purpose} {name!r} lies outside the host's folders; choose one inside.")
+    if not os.path.isfile(path):
+        raise DragNoiseError(f"the {purpose} {name!r} does not exist; choose it again.")
+    return path
+
+
+def content_hash(path: str) -> str:
+    """Return a hash of the file's content, by which the host sees that a file of the same name is another one."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def one_mask(mask: Tensor | None) -> Tensor | None:
+    """Return the host's MASK, [B, H, W] or [H, W], as a plain copy; None stays None."""
+    return None if mask is None else mask.detach().to("cpu", torch.float32).clone()

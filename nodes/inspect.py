@@ -1,0 +1,148 @@
+"""Looking at how a drag comes about: its frames, and the paper's study of replaced blocks."""
+
+from comfy.patcher_extension import WrappersMP
+from comfy_api.latest import io
+from torch import Tensor, cat, linspace
+
+from ..dragnoise_core.errors import DragNoiseError
+from ..dragnoise_core.propagation import check_schedule
+from .comfy_unet import KEY
+from .host_sampling import check_levels, check_model, denoise
+from .host_types import CATEGORY, DragEditType, latent_samples
+from .progress import NodeProgress
+from .propagation import apply_edit
+
+
+class DragNoiseFrames(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DragNoiseFrames",
+            display_name="DragNoise Frames",
+            category=CATEGORY,
+            description="Shows the drag happen: samples the picture with the edit's strength going from 0 to 1. "
+            "The batch goes to any video or animation node.",
+            inputs=[
+                io.Model.Input("model", tooltip="The same model as for the optimisation."),
+                io.Vae.Input("vae", tooltip="The model's VAE."),
+                io.Conditioning.Input("positive", tooltip="The same prompt as for the inversion."),
+                io.Latent.Input("latent", tooltip="The noisy latent, from DragNoise Invert or KSampler (Advanced)."),
+                io.Sigmas.Input("sigmas", tooltip="The noise levels left to sample; the latent is at the first."),
+                DragEditType.Input("edit", tooltip="The drag."),
+                io.Int.Input(
+                    "count",
+                    default=8,
+                    min=2,
+                    max=256,
+                    tooltip="Number of frames; the first is unedited, the last the edit.",
+                ),
+            ],
+            outputs=[io.Image.Output("frames", display_name="frames", tooltip="The frames, in order, as a batch.")],
+        )
+
+    @classmethod
+    def execute(cls, model, vae, positive, latent, sigmas, edit, count) -> io.NodeOutput:
+        check_model(model)
+        check_levels(sigmas, model)
+        check_schedule(edit, sigmas)
+        samples = latent_samples(latent, model)
+        levels = len(sigmas) - 1
+        progress = NodeProgress(model, count * levels, edit.points)
+        latents = []
+        for strength in linspace(0, 1, count).tolist():
+            carried = apply_edit(model, edit, strength)
+            latents.append(denoise(carried, positive, samples, sigmas, callback=progress))
+            progress.next_phase(levels)
+        return io.NodeOutput(vae.decode(cat(latents)))
+
+
+class DragNoiseBlockReplace(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DragNoiseBlockReplace",
+            display_name="DragNoise Block Replace",
+            category=CATEGORY,
+            description="The paper's study: remembers a block's output at one denoising step and uses it at the steps "
+            "that follow. The middle block holds what the picture will be; other blocks do not.",
+            inputs=[
+                io.Model.Input("model", tooltip="Any model with a U-Net."),
+                io.Combo.Input(
+                    "block",
+                    options=["middle", "input", "output"],
+                    default="middle",
+                    tooltip="The part of the U-Net: encoder (input), bottleneck (middle) or decoder (output).",
+                ),
+                io.Int.Input(
+                    "index",
+                    default=0,
+                    min=0,
+                    max=11,
+                    tooltip="Which block of that part, counted in the order they run; the middle has one.",
+                ),
+                io.Float.Input(
+                    "start",
+                    default=0.3,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Where in the sampling the output is remembered: 0 is all noise, 1 the finished picture.",
+                ),
+                io.Float.Input(
+                    "stop",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Where the replacement ends; 1 goes to the end.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output("patched_model", display_name="model", tooltip="The model with the block replaced.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, block, index, start, stop) -> io.NodeOutput:
+        check_model(model)
+        return io.NodeOutput(replace_block(model, block, index, start, stop))
+
+
+def replace_block(model, block: str, index: int, start: float, stop: float):
+    """Return a clone of `model` that repeats a block's output from `start` to `stop` percent of the sampling.
+
+    Blocks are seen through the host's patches: an input block's output before it goes to skip and next block, the
+    middle's and an output block's where the next output block receives it. What is remembered ends with the run.
+    """
+    unet = model.get_model_object("diffusion_model")
+    count = {"middle": 1, "input": len(unet.input_blocks), "output": len(unet.output_blocks) - 1}[block]
+    if index >= count:
+        raise DragNoiseError(
+            f"this model has {count} {block} blocks to replace; choose an index from 0 to {count - 1}."
+        )
+    sampling = model.get_model_object("model_sampling")
+    first, last = sampling.percent_to_sigma(start), sampling.percent_to_sigma(stop)
+    place = {"middle": ("output", 0), "input": ("input", index), "output": ("output", index + 1)}[block]
+    remembered: dict[object, Tensor] = {}  # by prompt: a batch's rows come in any order and number
+    clone = model.clone()
+
+    def repeat(hidden: Tensor, options: dict) -> Tensor:
+        sigma = float(options["sigmas"].max())
+        if options["block"] != place or not last <= sigma <= first:
+            return hidden
+        rows = hidden.chunk(len(options["uuids"]))
+        return cat([remembered.setdefault(prompt, row) for prompt, row in zip(options["uuids"], rows, strict=True)])
+
+    def forget(executor, *arguments, **others):
+        remembered.clear()
+        try:
+            return executor(*arguments, **others)
+        finally:
+            remembered.clear()
+
+    clone.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, forget)
+    if block == "input":
+        clone.set_model_input_block_patch(repeat)
+    else:
+        clone.set_model_output_block_patch(lambda hidden, skip, options: (repeat(hidden, options), skip))
+    return clone
