@@ -41,7 +41,12 @@ def carry(propagation: str, own: Tensor, optimised: Tensor, original: Tensor) ->
 
 
 def active_optimisation(edit: DragEdit, sigma: float) -> int | None:
-    """Return which of the edit's optimisations acts at noise level `sigma`; None where none does."""
+    """Return which of the edit's optimisations acts at noise level `sigma`; None where none does.
+
+    An edit whose points had arrived at once acts nowhere: even "replace" must not carry an unchanged bottleneck on.
+    """
+    if not edit.iterations:
+        return None
     free = edit.config.free_steps
     if free and sigma <= float(edit.schedule[max(len(edit.schedule) - 1 - free, 0)]) * (1 + TOLERANCE):
         return None

@@ -34,7 +34,7 @@ def invented_edit(**settings) -> DragEdit:
         sigmas=torch.tensor([10.0, 5.0]),
         schedule=torch.tensor([10.0, 5.0, 2.0, 1.0, 0.5]),
         path=torch.zeros(1, 1, 2),
-        losses=torch.zeros(0),
+        losses=torch.ones(1),
         points=DragPoints.from_pairs([((1, 1), (2, 2))], 8, 8),
         config=preset("paper", **settings),
     )

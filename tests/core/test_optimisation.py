@@ -64,9 +64,10 @@ def test_the_first_step_goes_down_the_finite_difference_gradient():
         assert slope * step[index] < 0
 
 
-def test_points_already_there_change_nothing_and_say_so():
+@pytest.mark.parametrize("name", PRESETS)
+def test_points_already_there_change_nothing_and_say_so(name):
     points = DragPoints.from_pairs([((50, 60), (50, 60)), ((20, 20), (22, 20))], 128, 128)
-    edit = optimise(ToyUNet(), noisy(), SIGMAS, points)
+    edit = optimise(ToyUNet(), noisy(), SIGMAS, points, config=preset(name))
     assert edit.iterations == 0
     assert torch.equal(edit.bottlenecks, edit.originals)
     assert edit.distances.tolist() == pytest.approx([0, 2], abs=2)
