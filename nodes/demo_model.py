@@ -29,7 +29,7 @@ class DragNoiseDemoModel(io.ComfyNode):
             display_name="DragNoise Demo Model",
             category=CATEGORY,
             description="A small diffusion model of our own that draws faces, mountains, cats and boats, with a "
-            "picture to drag. It runs on a CPU, without any download. For real pictures, use a checkpoint loader instead.",
+            "picture to drag. It runs on a CPU, without any download. For real pictures, load a checkpoint instead.",
             inputs=[
                 io.Combo.Input("scene", options=list(KINDS), default="face", tooltip="What the picture shows."),
                 io.Int.Input(

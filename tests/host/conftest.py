@@ -1,0 +1,38 @@
+"""The host in this process, on the CPU, with the pack loaded as the host loads it."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from find_host import PACK, SKIPPED, find_host  # noqa: E402
+
+HOST = find_host()
+if HOST is None:
+    pytest.exit(SKIPPED, returncode=0)
+sys.path.insert(0, str(HOST))
+
+import comfy.cli_args  # noqa: E402
+import utils.extra_config  # noqa: E402, F401  (as the host's main does: later its path holds another `utils`)
+
+comfy.cli_args.args.cpu = True
+spec = importlib.util.spec_from_file_location("dragnoise_pack", PACK / "__init__.py")
+sys.modules["dragnoise_pack"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["dragnoise_pack"])
+
+import torch  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small networks on a shared machine are fastest on one thread."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def inference_mode(request):
+    """The host runs every prompt in inference mode."""
+    with torch.inference_mode(not request.node.get_closest_marker("gradients")):
+        yield

@@ -1,0 +1,26 @@
+"""Where ComfyUI is on this machine."""
+
+import os
+import sys
+from pathlib import Path
+
+PACK = Path(__file__).resolve().parents[2]
+SKIPPED = "SKIPPED: no ComfyUI found, so the tests on the real host did not run; set COMFYUI_PATH to its folder."
+
+
+def find_host() -> Path | None:
+    """Return ComfyUI's folder: COMFYUI_PATH, else ~/comfy/ComfyUI, else the one whose custom_nodes hold this pack."""
+    here = Path(os.path.abspath(__file__))  # not resolved: the pack may be linked into custom_nodes
+    above = [folder.parent for folder in here.parents if folder.name == "custom_nodes"]
+    named = os.environ.get("COMFYUI_PATH")
+    candidates = [Path(named)] if named else [Path.home() / "comfy" / "ComfyUI", *above]
+    return next((folder for folder in candidates if (folder / "comfy" / "samplers.py").is_file()), None)
+
+
+def host_python(host: Path) -> str:
+    """Return the interpreter that ComfyUI runs with: COMFYUI_PYTHON, else its own environment's, else this one."""
+    places = (".venv/bin/python", "venv/bin/python", ".venv/Scripts/python.exe", "venv/Scripts/python.exe")
+    embedded = (host.parent / "python_embeded" / "python.exe",)
+    candidates = [*(host / place for place in places), *embedded]
+    own = next((str(path) for path in candidates if path.is_file()), sys.executable)
+    return os.environ.get("COMFYUI_PYTHON", own)

@@ -1,0 +1,95 @@
+"""Two hosts, one answer: the same weights give the same edit through diffusers and through ComfyUI."""
+
+import pytest
+import torch
+from dragnoise_pack.dragnoise_core.configuration import preset
+from dragnoise_pack.dragnoise_core.demo.networks import UNET_CONFIG
+from dragnoise_pack.dragnoise_core.inversion import invert
+from dragnoise_pack.dragnoise_core.optimisation import optimise
+from dragnoise_pack.dragnoise_core.points import DragPoints
+from dragnoise_pack.dragnoise_core.sampling import sample
+from dragnoise_pack.dragnoise_core.schedule import ddim_sigmas
+from dragnoise_pack.nodes.demo_model import demo_unet
+from dragnoise_pack.nodes.host_sampling import denoise, noise_table
+from dragnoise_pack.nodes.inversion import run_inversion
+from dragnoise_pack.nodes.optimisation import run_optimisation
+from dragnoise_pack.nodes.propagation import apply_edit
+
+diffusers = pytest.importorskip("diffusers", reason="SKIPPED: diffusers is not installed beside ComfyUI")
+POINTS = DragPoints.from_pairs([((100, 80), (150, 90)), ((30, 200), (40, 150))], 288, 224)
+
+
+class TwoHosts:
+    """One set of random weights in the demo model's shape, a prompt, a latent of odd height and its schedule."""
+
+    def __init__(self):
+        from dragnoise_pack.dragnoise_core.standalone.diffusers_unet import DiffusersSplitUNet
+
+        torch.manual_seed(0)
+        with torch.inference_mode(False):
+            unet = diffusers.UNet2DConditionModel(**UNET_CONFIG).eval().requires_grad_(False)
+            prompt = torch.randn(1, 4, 128)
+            self.latent = torch.randn(1, 4, 27, 36) * 0.8
+        colours = ([[1.0, 0.0, 0.0]] * 4, [0.0] * 3)
+        self.model = demo_unet(dict(unet.state_dict()), colours)
+        self.positive = [[prompt, {}]]
+        table = noise_table(self.model)
+        self.sigmas = ddim_sigmas(table, 20, 0.7)
+        self.split = DiffusersSplitUNet(unet, prompt, sigmas=table)
+
+    def in_diffusers(self, function, *arguments, **options):
+        with torch.inference_mode(False):
+            return function(self.split, *(_plain(a) for a in arguments), **{k: _plain(v) for k, v in options.items()})
+
+
+def _plain(value):
+    return value.clone() if isinstance(value, torch.Tensor) else value
+
+
+@pytest.fixture(scope="module")
+def hosts():
+    with torch.inference_mode():
+        return TwoHosts()
+
+
+def relative(a, b):
+    return float((a - b).norm() / b.norm())
+
+
+def test_inversion(hosts):
+    ours = run_inversion(hosts.model, hosts.positive, hosts.latent, hosts.sigmas, 0, None)
+    theirs = hosts.in_diffusers(invert, hosts.latent, hosts.sigmas)
+    assert relative(ours, theirs) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["paper", "default"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_optimisation(hosts, name, masked):
+    mask = None
+    if masked:
+        mask = torch.zeros(50, 70)
+        mask[:, :40] = 1
+    # With a mask a few iterations only: the sign of tiny differences, which its L1 norm takes, is rounding's to choose.
+    iterations = 4 if masked else 14
+    config = preset(name, iterations=iterations, drag_steps={"paper": 1, "default": 3}[name], gradient_steps=2)
+    noisy = hosts.in_diffusers(invert, hosts.latent, hosts.sigmas)
+    ours = run_optimisation(hosts.model, hosts.positive, noisy, hosts.sigmas, POINTS, mask, config, None)
+    theirs = hosts.in_diffusers(optimise, noisy, hosts.sigmas, POINTS, mask=mask, config=config)
+    change = theirs.bottlenecks - theirs.originals
+    assert relative(ours.originals, theirs.originals) < 1e-5
+    assert relative(ours.bottlenecks - ours.originals, change) < (2e-2 if masked else 1e-3)
+    assert torch.equal(ours.path, theirs.path)
+    assert len(ours.losses) == iterations
+    torch.testing.assert_close(ours.losses, theirs.losses, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("propagation", ["replace", "delta"])
+def test_sampling_with_an_edit(hosts, propagation):
+    config = preset("paper", iterations=5, learning_rate=0.1, propagation=propagation, free_steps=3)
+    noisy = hosts.in_diffusers(invert, hosts.latent, hosts.sigmas)
+    edit = hosts.in_diffusers(optimise, noisy, hosts.sigmas, POINTS, config=config)
+    ours = denoise(apply_edit(hosts.model, edit), hosts.positive, noisy, hosts.sigmas)
+    theirs = hosts.in_diffusers(sample, noisy, hosts.sigmas, edit=edit)
+    unedited = hosts.in_diffusers(sample, noisy, hosts.sigmas)
+    assert relative(theirs, unedited) > 1e-2
+    assert relative(ours, theirs) < 1e-5
