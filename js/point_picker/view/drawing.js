@@ -1,0 +1,174 @@
+/** Drawing of points, arrows, paths and cursors on a canvas, in view pixels. Outlines keep them readable anywhere. */
+
+import { toView } from "../model/geometry.js";
+
+export const HANDLE_COLOUR = "#e0242f";
+export const TARGET_COLOUR = "#1668e8";
+const PATH_COLOUR = "#ffd60a";
+const LIGHT = "#ffffff";
+const DARK = "rgba(0, 0, 0, 0.65)";
+const RADIUS = 8;
+
+/** Draw every pair of `state`; `selected` is {index, end} or null, `grabbed` an end that is being placed right now. */
+export function drawPairs(context, state, viewport, selected, grabbed) {
+  const order = state.pairs.map((_, index) => index);
+  if (selected) order.push(...order.splice(selected.index, 1));
+  for (const index of order) {
+    const { handle, target } = state.pairs[index];
+    const from = toView(viewport, handle);
+    const isSelected = selected?.index === index;
+    if (target) drawArrow(context, from, toView(viewport, target), isSelected);
+    for (const end of ["target", "handle"]) {
+      const point = end === "handle" ? handle : target;
+      if (!point) continue;
+      drawMarker(context, toView(viewport, point), {
+        label: String(index + 1),
+        colour: end === "handle" ? HANDLE_COLOUR : TARGET_COLOUR,
+        pending: !target,
+        selected: isSelected && selected.end === end,
+        hollow: grabbed?.index === index && grabbed.end === end,
+      });
+    }
+  }
+}
+
+/** Draw the line from a handle that waits to where its target would land. */
+export function drawPendingLine(context, from, to) {
+  context.save();
+  context.setLineDash([5, 4]);
+  strokeTwice(context, () => segment(context, from, to), 1.5, LIGHT);
+  context.restore();
+}
+
+/** Draw where each handle was tracked: lists of [x, y] in picture pixels. */
+export function drawPaths(context, paths, viewport) {
+  for (const path of paths) {
+    const points = path.map((point) => toView(viewport, point));
+    const line = () => {
+      context.beginPath();
+      points.forEach(([x, y]) => context.lineTo(x, y));
+    };
+    strokeTwice(context, line, 2, PATH_COLOUR);
+    const [x, y] = points[points.length - 1];
+    context.beginPath();
+    context.arc(x, y, 3.5, 0, 2 * Math.PI);
+    context.fillStyle = PATH_COLOUR;
+    context.fill();
+    context.lineWidth = 1.5;
+    context.strokeStyle = DARK;
+    context.stroke();
+  }
+}
+
+/** Draw the brush's outline around `at`. */
+export function drawBrush(context, at, radius, erase) {
+  const ring = () => {
+    context.beginPath();
+    context.arc(...at, Math.max(radius, 1), 0, 2 * Math.PI);
+  };
+  context.save();
+  if (erase) context.setLineDash([4, 3]);
+  strokeTwice(context, ring, 1.5, LIGHT);
+  context.restore();
+}
+
+function drawMarker(context, [x, y], { label, colour, pending, selected, hollow }) {
+  context.save();
+  context.translate(x, y);
+  if (selected) {
+    circle(context, RADIUS + 5, null, DARK, 4);
+    circle(context, RADIUS + 5, null, "#ffe45c", 2);
+  }
+  if (hollow) {
+    drawCrosshair(context, colour);
+  } else {
+    circle(context, RADIUS + 1, null, DARK, 4);
+    circle(context, RADIUS, pending ? LIGHT : colour, LIGHT, 2);
+    if (pending) {
+      context.setLineDash([3.5, 2.78]);
+      circle(context, RADIUS - 0.5, null, colour, 2);
+      context.setLineDash([]);
+    }
+    context.fillStyle = pending ? colour : LIGHT;
+    context.font = `700 ${label.length > 1 ? 9 : 11}px system-ui, sans-serif`;
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    context.fillText(label, 0, 0.5);
+  }
+  context.restore();
+}
+
+/** While an end is placed, its very pixel is to be seen. */
+function drawCrosshair(context, colour) {
+  circle(context, RADIUS + 3, null, LIGHT, 2);
+  circle(context, RADIUS + 1, null, colour, 2.5);
+  const cross = () => {
+    context.beginPath();
+    for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+      context.moveTo(3 * dx, 3 * dy);
+      context.lineTo(RADIUS * dx, RADIUS * dy);
+    }
+  };
+  strokeTwice(context, cross, 1.2, LIGHT);
+}
+
+function drawArrow(context, from, to, selected) {
+  const [dx, dy] = [to[0] - from[0], to[1] - from[1]];
+  const length = Math.hypot(dx, dy);
+  if (length <= RADIUS * 2) return;
+  const [ux, uy] = [dx / length, dy / length];
+  const tip = [to[0] - ux * (RADIUS + 3), to[1] - uy * (RADIUS + 3)];
+  const start = [from[0] + ux * RADIUS, from[1] + uy * RADIUS];
+  const room = Math.hypot(tip[0] - start[0], tip[1] - start[1]);
+  const head = Math.min(9, room);
+  const neck = [tip[0] - ux * head, tip[1] - uy * head];
+  const wing = head * 0.55;
+  const triangle = () => {
+    context.beginPath();
+    context.moveTo(...tip);
+    context.lineTo(neck[0] - uy * wing, neck[1] + ux * wing);
+    context.lineTo(neck[0] + uy * wing, neck[1] - ux * wing);
+    context.closePath();
+  };
+  const width = selected ? 3.5 : 2.5;
+  context.lineJoin = "round";
+  triangle();
+  context.lineWidth = 4;
+  context.strokeStyle = DARK;
+  context.stroke();
+  strokeTwice(context, () => segment(context, start, neck), width, LIGHT);
+  triangle();
+  context.fillStyle = LIGHT;
+  context.fill();
+}
+
+function strokeTwice(context, trace, width, colour) {
+  context.lineCap = "round";
+  context.lineJoin = "round";
+  trace();
+  context.lineWidth = width + 2.5;
+  context.strokeStyle = DARK;
+  context.stroke();
+  trace();
+  context.lineWidth = width;
+  context.strokeStyle = colour;
+  context.stroke();
+}
+
+function segment(context, from, to) {
+  context.beginPath();
+  context.moveTo(...from);
+  context.lineTo(...to);
+}
+
+function circle(context, radius, fill, stroke, width) {
+  context.beginPath();
+  context.arc(0, 0, radius, 0, 2 * Math.PI);
+  if (fill) {
+    context.fillStyle = fill;
+    context.fill();
+  }
+  context.lineWidth = width;
+  context.strokeStyle = stroke;
+  context.stroke();
+}

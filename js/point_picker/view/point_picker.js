@@ -1,0 +1,210 @@
+/** The whole widget: stage, toolbar, keys and messages around one model. Knows nothing of ComfyUI. */
+
+import * as commands from "../model/commands.js";
+import { PickerModel } from "../model/picker_model.js";
+import { element, ensureStyleSheet } from "./elements.js";
+import { Gestures } from "./gestures.js";
+import { listenToKeys } from "./keyboard.js";
+import { MaskLayer } from "./mask_layer.js";
+import { Stage } from "./stage.js";
+import { buildToolbar, MAX_BRUSH } from "./toolbar.js";
+
+export class PointPicker {
+  #bars;
+  #notice = null;
+  #readOnly = "";
+  #isPanning = false;
+  #hasPicture = false;
+
+  /** loadMask(name): a promise of the picture that a stored mask's name stands for. */
+  constructor({ loadMask }) {
+    ensureStyleSheet();
+    this.model = new PickerModel();
+    this.settings = { tool: "points", brush: 48, maskVisible: true };
+    this.mask = new MaskLayer(loadMask, (error, name) => this.#maskLoaded(error, name));
+    this.stage = new Stage(this.model, this.settings, this.mask);
+    this.gestures = new Gestures(this.stage, this);
+    this.actions = this.#buildActions();
+    this.say = this.say.bind(this);
+    this.#bars = buildToolbar(this);
+    this.keys = element("input", "dn-keys", {
+      type: "text",
+      readonly: "",
+      inputmode: "none",
+      autocomplete: "off",
+      "aria-label": "Points on the picture. Enter places, Tab walks over them, arrows move, Delete removes.",
+    });
+    this.stage.surface.append(this.keys);
+    // The host lets the wheel through to elements marked so while they hold the focus.
+    const attributes = { role: "group", "aria-label": "Drag points", "data-capture-wheel": "true" };
+    this.root = element("div", "dragnoise-picker", attributes, this.#bars.top, this.stage.surface, this.#bars.bottom);
+    this.root.addEventListener("mousedown", (event) => this.#keepFocus(event));
+    this.root.addEventListener("click", (event) => {
+      if (event.detail && event.target.closest("button")) this.focus();
+    });
+    listenToKeys(this);
+    this.model.subscribe((kind) => this.#modelChanged(kind));
+    this.stage.onViewportChange = () => this.#bars.refreshZoom();
+    this.#refresh();
+  }
+
+  /** Start following the page; `disconnect` releases everything that is not this element's own. */
+  connect() {
+    this.stage.connect();
+  }
+
+  disconnect() {
+    this.stage.disconnect();
+  }
+
+  /** Show `picture` (an image or canvas), or, with null, a blank stage of {width, height}. */
+  setPicture(picture, size) {
+    const otherPicture = this.#hasPicture && picture !== null;
+    this.#hasPicture = picture !== null;
+    this.stage.picture = picture;
+    const lost = this.model.setStage(size, otherPicture);
+    if (lost) {
+      const pairs = lost === 1 ? "1 pair lies" : `${lost} pairs lie`;
+      this.say(`${pairs} outside this ${size.width} x ${size.height} picture and left; undo brings back.`);
+    }
+    this.stage.stageChanged();
+    this.#refresh();
+  }
+
+  /** Show where handles were tracked: lists of [x, y] in pixels of a picture of `size`; an empty list hides them. */
+  setPaths(paths, size = this.model.stage) {
+    const [x, y] = [this.model.stage.width / size.width, this.model.stage.height / size.height];
+    this.stage.paths = paths.map((path) => path.map(([px, py]) => [px * x, py * y]));
+    this.stage.render(true);
+  }
+
+  /** With a reason, points are shown but not changed; with "" they can be changed again. */
+  setReadOnly(reason) {
+    if (reason === this.#readOnly) return;
+    this.#readOnly = reason;
+    this.gestures.cancel();
+    this.#refresh();
+  }
+
+  get isReadOnly() {
+    return this.#readOnly !== "";
+  }
+
+  get isFocused() {
+    return this.root.contains(document.activeElement);
+  }
+
+  get isPanning() {
+    return this.#isPanning;
+  }
+
+  set isPanning(value) {
+    this.#isPanning = value;
+    this.stage.surface.style.cursor = value ? "grab" : "";
+  }
+
+  focus() {
+    this.keys.focus({ preventScroll: true });
+  }
+
+  /** Tell the person something, until the next step; spoken by screen readers. */
+  say(text, isBad = false) {
+    this.#notice = { text, isBad };
+    this.#refreshMessage();
+  }
+
+  showMask() {
+    this.settings.maskVisible = true;
+    this.#refresh();
+    this.stage.render();
+  }
+
+  #buildActions() {
+    const { model, settings, stage } = this;
+    return {
+      setTool: (tool) => {
+        this.gestures.cancel();
+        settings.tool = tool;
+        stage.hovered = null;
+        stage.surface.style.cursor = "";
+        this.#notice = null;
+        this.#refresh();
+        stage.render();
+      },
+      setBrush: (size) => {
+        settings.brush = Math.min(Math.max(size, 1), MAX_BRUSH);
+        this.#refresh();
+        stage.render(true);
+      },
+      remove: () => model.selected && model.commit(commands.removePair(model.state, model.selected.index)),
+      removeAll: () => model.commit(commands.removeAllPairs(model.state)),
+      invertMask: () => {
+        this.showMask();
+        model.commit(commands.invertMask(model.state));
+      },
+      clearMask: () => model.commit(commands.clearMask(model.state)),
+      toggleMask: () => {
+        settings.maskVisible = !settings.maskVisible;
+        this.#refresh();
+        stage.render();
+      },
+      undo: () => model.undo(),
+      redo: () => model.redo(),
+    };
+  }
+
+  /** Pressing a button or the stage must not take the focus away from the keys; the slider keeps its own. */
+  #keepFocus(event) {
+    if (event.target.type !== "range") event.preventDefault();
+  }
+
+  #modelChanged(kind) {
+    if (kind === "commit") {
+      this.#notice = null;
+      this.stage.paths = [];
+    }
+    const onlyPoints = kind === "select" || this.model.isPreviewing;
+    this.stage.render(onlyPoints);
+    if (this.model.isPreviewing) this.#refreshMessage();
+    else this.#refresh();
+  }
+
+  #maskLoaded(error, name) {
+    if (error) this.say(`The mask ${name} cannot be shown (${error.message}); paint it again or clear it.`, true);
+    this.stage.render();
+  }
+
+  #refresh() {
+    this.#bars.refresh(this.isReadOnly);
+    this.#refreshMessage();
+  }
+
+  #refreshMessage() {
+    const { text, isBad } = this.#currentMessage();
+    const { message } = this.#bars;
+    if (message.textContent === text) return;
+    message.textContent = message.title = text;
+    message.classList.toggle("dn-bad", isBad);
+    message.classList.toggle("dn-notice", isBad || text === this.#notice?.text);
+  }
+
+  #currentMessage() {
+    if (this.model.problem) return { text: `These points cannot be shown: ${this.model.problem}`, isBad: true };
+    if (this.#readOnly) return { text: this.#readOnly, isBad: false };
+    return this.#notice ?? { text: hint(this.model, this.settings.tool), isBad: false };
+  }
+}
+
+function hint({ state, selected }, tool) {
+  if (tool !== "points") return tool === "paint" ? "Paint where the picture may change." : "Erase where it must stay.";
+  const pending = commands.pendingIndex(state);
+  if (selected) {
+    const point = state.pairs[selected.index]?.[selected.end];
+    const next = selected.index === pending ? "; now press its target" : "";
+    const place = point?.map((value) => Math.round(value * 10) / 10).join(", ");
+    if (point) return `${selected.end === "handle" ? "Handle" : "Target"} ${selected.index + 1} at ${place}${next}`;
+  }
+  if (pending >= 0) return `Press where handle ${pending + 1} should go.`;
+  if (!state.pairs.length) return "Press on the picture and drag to where it should go.";
+  return state.pairs.length === 1 ? "1 pair" : `${state.pairs.length} pairs`;
+}

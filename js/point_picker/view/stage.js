@@ -1,0 +1,198 @@
+/** The stage: picture, mask and points on two canvases, and the viewport through which they are seen. */
+
+import * as geometry from "../model/geometry.js";
+import { pendingIndex } from "../model/commands.js";
+import { drawBrush, drawPairs, drawPaths, drawPendingLine } from "./drawing.js";
+import { element } from "./elements.js";
+
+const MASK_OPACITY = 0.5;
+
+export class Stage {
+  #dirty = { base: true, overlay: true };
+  #frame = 0;
+  #observer = null;
+
+  /** settings: {tool, brush, maskVisible}; `mask`: the MaskLayer. */
+  constructor(model, settings, mask) {
+    this.model = model;
+    this.settings = settings;
+    this.mask = mask;
+    this.picture = null;
+    this.paths = [];
+    /** Where the pointer is, in view pixels, or null. */
+    this.pointer = null;
+    /** The end under the pointer, {index, end} or null, and the end being placed right now. */
+    this.hovered = null;
+    this.grabbed = null;
+    this.view = { width: 0, height: 0 };
+    this.viewport = { scale: 1, x: 0, y: 0 };
+    this.isFitted = true;
+    this.onViewportChange = () => {};
+    this.base = element("canvas");
+    this.overlay = element("canvas");
+    this.surface = element("div", "dn-surface", {}, this.base, this.overlay);
+  }
+
+  /** Start following the surface's size; `disconnect` ends it. */
+  connect() {
+    this.#observer ??= new ResizeObserver(() => this.#resized());
+    this.#observer.observe(this.surface);
+  }
+
+  disconnect() {
+    this.#observer?.disconnect();
+    this.#observer = null;
+    cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
+  }
+
+  /** CSS pixels of the surface for one pixel of the screen: the graph's zoom undone. */
+  get screenPixel() {
+    const { width } = this.surface.getBoundingClientRect();
+    return width ? this.surface.clientWidth / width : 1;
+  }
+
+  /** A pointer event's place in view pixels. */
+  placeOf(event) {
+    const rect = this.surface.getBoundingClientRect();
+    return [
+      ((event.clientX - rect.left) * this.surface.clientWidth) / rect.width,
+      ((event.clientY - rect.top) * this.surface.clientHeight) / rect.height,
+    ];
+  }
+
+  toPicture(place) {
+    return geometry.toPicture(this.viewport, place);
+  }
+
+  toView(point) {
+    return geometry.toView(this.viewport, point);
+  }
+
+  hitTest(place, screenRadius) {
+    return geometry.hitTest(this.model.state.pairs, this.viewport, place, screenRadius * this.screenPixel);
+  }
+
+  fit() {
+    this.isFitted = true;
+    this.#show(geometry.fitViewport(this.model.stage, this.view));
+  }
+
+  zoom(factor, at = [this.view.width / 2, this.view.height / 2]) {
+    const viewport = geometry.zoomedAt(this.viewport, factor, at, this.model.stage, this.view);
+    this.isFitted = viewport.scale <= geometry.fitViewport(this.model.stage, this.view).scale * 1.0001;
+    this.#show(viewport);
+  }
+
+  pan(dx, dy) {
+    this.#show(geometry.pannedBy(this.viewport, dx, dy, this.model.stage, this.view));
+  }
+
+  /** Bring `point` (picture pixels) into sight. */
+  reveal(point) {
+    const margin = 24;
+    const [x, y] = this.toView(point);
+    const shift = (place, side) => Math.max(margin - place, 0) + Math.min(side - margin - place, 0);
+    this.pan(shift(x, this.view.width), shift(y, this.view.height));
+  }
+
+  /** The picture or its size changed. */
+  stageChanged() {
+    if (this.isFitted) this.fit();
+    else this.#show(geometry.bounded(this.viewport, this.model.stage, this.view));
+  }
+
+  /** Draw on the next frame: everything, or only what lies over the picture. */
+  render(onlyOverlay = false) {
+    this.#dirty.overlay = true;
+    this.#dirty.base ||= !onlyOverlay;
+    this.#frame ||= requestAnimationFrame(() => this.#draw());
+  }
+
+  #show(viewport) {
+    this.viewport = viewport;
+    this.onViewportChange();
+    this.render();
+  }
+
+  #resized() {
+    const { clientWidth: width, clientHeight: height } = this.surface;
+    if (!width || !height) return;
+    this.view = { width, height };
+    this.stageChanged();
+  }
+
+  #draw() {
+    this.#frame = 0;
+    const { width, height } = this.view;
+    if (!width || !height) return;
+    const density = devicePixelRatio * Math.min(Math.max(1 / this.screenPixel, 1), 2);
+    this.#dirty.base = this.#sized(this.base, density) || this.#dirty.base;
+    this.#sized(this.overlay, density);
+    if (this.#dirty.base) this.#drawBase(this.#cleared(this.base, density));
+    this.#drawOverlay(this.#cleared(this.overlay, density));
+    this.#dirty = { base: false, overlay: false };
+  }
+
+  #sized(canvas, density) {
+    const [width, height] = [Math.round(this.view.width * density), Math.round(this.view.height * density)];
+    if (canvas.width === width && canvas.height === height) return false;
+    canvas.width = width;
+    canvas.height = height;
+    return true;
+  }
+
+  #cleared(canvas, density) {
+    const context = canvas.getContext("2d");
+    context.setTransform(density, 0, 0, density, 0, 0);
+    context.clearRect(0, 0, this.view.width, this.view.height);
+    return context;
+  }
+
+  #drawBase(context) {
+    const { stage, state } = this.model;
+    const [x, y] = this.toView([0, 0]);
+    const [width, height] = [stage.width * this.viewport.scale, stage.height * this.viewport.scale];
+    context.imageSmoothingEnabled = this.viewport.scale < 4;
+    context.imageSmoothingQuality = "medium";
+    if (this.picture) {
+      context.drawImage(this.picture, x, y, width, height);
+    } else {
+      drawBlank(context, x, y, width, height);
+    }
+    if (!this.settings.maskVisible || !state.mask.length) return;
+    this.mask.update(state);
+    context.globalAlpha = MASK_OPACITY;
+    context.drawImage(this.mask.canvas, x, y, width, height);
+    context.globalAlpha = 1;
+  }
+
+  #drawOverlay(context) {
+    const { model, settings, pointer } = this;
+    if (this.paths.length) drawPaths(context, this.paths, this.viewport);
+    const pending = model.state.pairs[pendingIndex(model.state)];
+    if (pending && pointer && settings.tool === "points" && !this.hovered) {
+      drawPendingLine(context, this.toView(pending.handle), pointer);
+    }
+    drawPairs(context, model.state, this.viewport, model.selected, this.grabbed);
+    if (pointer && settings.tool !== "points") {
+      drawBrush(context, pointer, (settings.brush * this.viewport.scale) / 2, settings.tool === "erase");
+    }
+  }
+}
+
+/** The stage without a picture: grey with a grid of eight fields. */
+function drawBlank(context, x, y, width, height) {
+  context.fillStyle = "#7f7f7f";
+  context.fillRect(x, y, width, height);
+  context.strokeStyle = "rgba(255, 255, 255, 0.12)";
+  context.lineWidth = 1;
+  context.beginPath();
+  for (let line = 1; line < 8; line++) {
+    context.moveTo(x + (width * line) / 8, y);
+    context.lineTo(x + (width * line) / 8, y + height);
+    context.moveTo(x, y + (height * line) / 8);
+    context.lineTo(x + width, y + (height * line) / 8);
+  }
+  context.stroke();
+}

@@ -1,0 +1,81 @@
+"""A headless Chromium and a server for the repository's files. Without them these tests are skipped, in one loud line."""
+
+import functools
+import http.server
+import os
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(Path(__file__).parent))  # picker_page and host_page, helpers of these tests alone
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+
+def missing() -> str:
+    """What keeps these tests from running, or nothing."""
+    try:
+        import playwright.sync_api  # noqa: F401
+    except ImportError:
+        return "playwright is not installed (pip install playwright)"
+    if not chromium():
+        return "no chromium found (apt-get install chromium, or name one in CHROMIUM_PATH)"
+    return ""
+
+
+def chromium() -> str | None:
+    named = os.environ.get("CHROMIUM_PATH")
+    return named or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def pytest_collection_modifyitems(items):
+    reason = missing()
+    if reason:
+        for item in items:
+            if Path(item.path).is_relative_to(Path(__file__).parent):
+                item.add_marker(pytest.mark.skip(reason=f"BROWSER TESTS SKIPPED: {reason}"))
+
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def end_headers(self):
+        self.send_header("Cache-Control", "no-store")
+        super().end_headers()
+
+
+@pytest.fixture(scope="session")
+def files_url():
+    handler = functools.partial(Files, directory=ROOT)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), headless=True, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def screenshots():
+    """The folder that pictures for looking at go to, from DRAGNOISE_SCREENSHOTS; None when nobody asks for them."""
+    folder = os.environ.get("DRAGNOISE_SCREENSHOTS")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    return folder and Path(folder)
