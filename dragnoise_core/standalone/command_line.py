@@ -96,6 +96,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         help="demo, a local diffusers folder, a .safetensors checkpoint, or a hub id (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
+        "--model-config",
+        metavar="DIR",
+        help="for a checkpoint: diffusers folder with its settings (default: the hub's)",
+    )
+    parser.add_argument(
         "--prompt", default="", help="what the picture shows; for the demo model a scene kind, such as face"
     )
     parser.add_argument("--out", metavar="FILE", help="the result (default: NAME-dragged.png in this folder)")

@@ -34,7 +34,7 @@ def run_edit(options: Namespace) -> None:
     points = _points(options, picture)
     mask = load_mask(options.mask) if options.mask else None
     torch.manual_seed(options.seed)
-    model = load_model(options.model, options.device)
+    model = load_model(options.model, options.device, config=options.model_config)
     recorder = ProcessRecorder(model, picture, points) if process else None
     with ProgressBars() as bars:
         result = edit_image(
@@ -54,10 +54,9 @@ def run_apply(options: Namespace) -> None:
     source = Path(options.image)
     out = check_picture_output(_default_out(options.out, source), source)
     edit, picture = load_edit(options.edit), load_image(source)
+    model = load_model(options.model, options.device, config=options.model_config)
     with ProgressBars() as bars:
-        result = apply_edit(
-            load_model(options.model, options.device), picture, edit, prompt=options.prompt, callback=bars
-        )
+        result = apply_edit(model, picture, edit, prompt=options.prompt, callback=bars)
     save_picture(result.picture, out)
     _report(options, result, {"picture": out})
 

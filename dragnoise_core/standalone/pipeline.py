@@ -128,10 +128,8 @@ class _Run:
         return invert(self.unet, latent, self.sigmas, callback=self.callback)
 
     def finish(self, noisy: Tensor, edit: DragEdit, reconstruct: bool = False) -> EditResult:
-        # An edit without iterations must change nothing, whatever its way of propagation would carry on.
-        used = edit if edit.iterations else None
         with self.phase("sampling"):
-            picture = self.sampled(noisy, used, self.callback)
+            picture = self.sampled(noisy, edit, self.callback)
         reconstruction = None
         if reconstruct:
             with self.phase("reconstruction"):

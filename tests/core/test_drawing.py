@@ -3,11 +3,12 @@
 import numpy
 import pytest
 import torch
+from PIL import Image
+
 from dragnoise_core import drawing
 from dragnoise_core.drawing import contact_sheet, draw_drag, save_gif, save_picture, to_picture, to_tensor
 from dragnoise_core.errors import DragNoiseError
 from dragnoise_core.points import DragPoints
-from PIL import Image
 
 
 def grey(width, height):

@@ -1,13 +1,13 @@
-"""The metrics against closed forms and scipy."""
+"""The metrics against closed forms and plain sums over windows."""
 
 import math
 
 import numpy
 import pytest
 import torch
+
 from dragnoise_core.errors import DragNoiseError
 from dragnoise_core.metrics import mean_distance, psnr, ssim
-from scipy import ndimage
 
 
 def test_psnr_of_a_constant_difference():
@@ -31,13 +31,16 @@ def test_mean_distance():
     assert mean_distance(torch.tensor([[0.0, 0.0], [1.0, 1.0]]), torch.tensor([[3.0, 4.0], [1.0, 2.0]])) == 3
 
 
-def test_ssim_equals_scipys_gaussian_filter():
+def test_ssim_equals_sums_over_every_window():
     a = numpy.random.default_rng(0).random((3, 30, 41))
     b = (a + 0.2 * numpy.random.default_rng(1).random(a.shape)).clip(0, 1)
 
+    rows, columns = numpy.mgrid[-5:6, -5:6]
+    window = numpy.exp(-(rows**2 + columns**2) / 4.5)
+    window /= window.sum()
+
     def mean(x):
-        blurred = ndimage.gaussian_filter(x, (0, 1.5, 1.5), radius=(0, 5, 5))
-        return blurred[:, 5:-5, 5:-5]
+        return (numpy.lib.stride_tricks.sliding_window_view(x, (11, 11), (1, 2)) * window).sum((-1, -2))
 
     ma, mb = mean(a), mean(b)
     va, vb, cov = mean(a * a) - ma**2, mean(b * b) - mb**2, mean(a * b) - ma * mb

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
+
 from dragnoise_core.errors import DragNoiseError
 from dragnoise_core.schedule import scaled_linear_sigmas
 from dragnoise_core.split_unet import predict_epsilon

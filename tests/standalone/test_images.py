@@ -1,15 +1,14 @@
 """Reading pictures of every kind, and refusing what is none."""
 
-import struct
-import zlib
-
 import numpy
 import pytest
 import torch
+from PIL import Image
+from png_claiming import png_claiming
+
 from dragnoise_core.errors import DragNoiseError
 from dragnoise_core.standalone import images
 from dragnoise_core.standalone.images import fit, load_image, load_mask, unfit
-from PIL import Image
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -99,17 +98,6 @@ def test_nothing_is_resampled_without_need():
 def test_very_long_pictures_are_refused():
     with pytest.raises(DragNoiseError, match="1700 x 100; crop"):
         fit(Image.new("RGB", (1700, 100)), 512)
-
-
-def png_claiming(width, height):
-    """A PNG header of that size with next to no data behind it."""
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
 
 
 @pytest.mark.parametrize("size", [(60000, 60000), (9000, 9000), (8001, 8000)])

@@ -4,6 +4,8 @@ import hashlib
 
 import pytest
 import torch
+from PIL import Image
+
 from dragnoise_core.configuration import preset
 from dragnoise_core.edit import load_edit, save_edit
 from dragnoise_core.errors import DragNoiseError
@@ -12,7 +14,6 @@ from dragnoise_core.sampling import sample
 from dragnoise_core.standalone.models import load_model
 from dragnoise_core.standalone.pipeline import apply_edit, edit_image
 from dragnoise_core.standalone.process import ProcessRecorder
-from PIL import Image
 
 FAST = {"steps": 10, "strength": 0.7}
 
@@ -35,8 +36,8 @@ def one_pair(width=64, height=64):
 @pytest.mark.parametrize("size", [(333, 217), (64, 64), (50, 199), (1000, 90)])
 def test_the_result_has_the_size_that_came_in_and_reports_its_pixels(model, size):
     pairs = [((size[0] * 0.5, size[1] * 0.5), (size[0] * 0.9, size[1] * 0.5)), ((0.0, 0.0), size)]
-    result = edit_image(model, picture(*size), DragPoints.from_pairs(pairs, *size), config=preset("paper", iterations=3),
-                        **FAST)  # fmt: skip
+    points = DragPoints.from_pairs(pairs, *size)
+    result = edit_image(model, picture(*size), points, config=preset("paper", iterations=3), **FAST)
     report = result.report()
     assert result.picture.size == size
     # At most one cell of the supervision grid, half the fitted picture's resolution, from where it was put.
@@ -103,7 +104,7 @@ def test_a_mask_of_another_size_keeps_what_is_outside_nearer_to_the_source(model
 
 def test_an_edit_for_another_size_is_refused_with_both_shapes(model):
     edit = edit_image(model, picture(), one_pair(), config=preset("paper", iterations=1), **FAST).edit
-    with pytest.raises(DragNoiseError, match="64 x 2 x 2.* 64 x 1 x 4"):
+    with pytest.raises(DragNoiseError, match="64 x 2 x 2.* 64 x 1 x 6"):
         apply_edit(model, picture(256, 32), edit)
 
 
@@ -132,8 +133,8 @@ def test_cancelling_leaves_the_model_as_it_was(model, phase):
 def test_the_process_is_recorded_in_about_the_number_of_frames_asked_for(model):
     size = (100, 60)
     recorder = ProcessRecorder(model, picture(*size), one_pair(*size), count=8)
-    result = edit_image(model, picture(*size), one_pair(*size), config=preset("paper", iterations=24), callback=recorder,
-                        steps=20)  # fmt: skip
+    config = preset("paper", iterations=24)
+    result = edit_image(model, picture(*size), one_pair(*size), config=config, callback=recorder, steps=20)
     frames = recorder.finish(result.picture)
     assert 8 <= len(frames) <= 12 and len({frame.size for frame in frames}) == 1
     assert abs(frames[0].width / frames[0].height - 100 / 60) < 0.2

@@ -1,8 +1,10 @@
-"""A diffusers folder of Stable Diffusion 1.x as one checkpoint with the original project's parameter names."""
+"""A diffusers folder of Stable Diffusion 1.x or XL as one checkpoint with the original project's parameter names."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 
 RESNET = {
@@ -11,13 +13,20 @@ RESNET = {
 }  # fmt: skip
 ENDS = {
     "conv_in": "input_blocks.0.0", "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
-    "conv_norm_out": "out.0", "conv_out": "out.2",
+    "conv_norm_out": "out.0", "conv_out": "out.2", "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
 }  # fmt: skip
 ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+OPEN_CLIP = {
+    "text_model.": "", "embeddings.token_embedding": "token_embedding", "final_layer_norm": "ln_final",
+    "embeddings.position_embedding.weight": "positional_embedding", "encoder.layers": "transformer.resblocks",
+    "layer_norm": "ln_", "self_attn": "attn", "fc1": "c_fc", "fc2": "c_proj",
+    "text_projection.weight": "text_projection",
+}  # fmt: skip
 
 
 def save_original_checkpoint(folder: Path, path: Path) -> None:
-    """Write unet, vae and text encoder of a diffusers folder to one .safetensors file."""
+    """Write unet, vae and text encoders of a diffusers folder to one .safetensors file."""
     unet = load_file(folder / "unet/diffusion_pytorch_model.safetensors")
     vae = load_file(folder / "vae/diffusion_pytorch_model.safetensors")
     text = load_file(folder / "text_encoder/model.safetensors")
@@ -29,10 +38,25 @@ def save_original_checkpoint(folder: Path, path: Path) -> None:
         # Its attention was written with 1 x 1 convolutions.
         is_attention = ".attn_1." in original and "norm" not in original and value.ndim == 2
         tensors[f"first_stage_model.{original}"] = value[:, :, None, None] if is_attention else value
-    for name, value in text.items():
-        stem = name if name.startswith("text_model.") else f"text_model.{name}"
-        tensors[f"cond_stage_model.transformer.{stem}"] = value
+    second = folder / "text_encoder_2/model.safetensors"
+    first = "conditioner.embedders.0.transformer" if second.exists() else "cond_stage_model.transformer"
+    tensors |= {f"{first}.text_model.{name.removeprefix('text_model.')}": value for name, value in text.items()}
+    if second.exists():
+        tensors |= {f"conditioner.embedders.1.model.{name}": value for name, value in _open_clip(load_file(second))}
     save_file({name: value.contiguous() for name, value in tensors.items()}, path)
+
+
+def _open_clip(tensors: dict[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
+    """SDXL's second text encoder came from another project, which keeps query, key and value in one tensor."""
+    for name, value in tensors.items():
+        if match := re.match(r"(.*)\.q_proj\.(weight|bias)", name):
+            value = torch.cat([tensors[name.replace("q_proj", part)] for part in ("q_proj", "k_proj", "v_proj")])
+            name = f"{match[1]}.in_proj_{match[2]}"
+        elif ".k_proj." in name or ".v_proj." in name:
+            continue
+        for theirs, original in OPEN_CLIP.items():
+            name = name.replace(theirs, original)
+        yield name, value.T if name == "text_projection" else value
 
 
 def _resnet(rest: str) -> str:

@@ -21,11 +21,11 @@ def tiny_tokenizer(folder: Path) -> CLIPTokenizer:
     return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)
 
 
-def tiny_text_encoder(kind: type, tokenizer: CLIPTokenizer):
+def tiny_text_encoder(kind: type, tokenizer: CLIPTokenizer, width: int = 16, layers: int = 2):
     torch.manual_seed(1)
     return kind(CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        projection_dim=16, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=32, num_hidden_layers=layers,
+        num_attention_heads=2, projection_dim=16, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
     ))  # fmt: skip
 
 
@@ -51,11 +51,12 @@ def tiny_pipeline(folder: Path, *, xl: bool = False, prediction_type: str = "eps
         return StableDiffusionPipeline(
             unet=small_unet(**unet), safety_checker=None, feature_extractor=None, requires_safety_checker=False, **parts
         )
-    # Two text encoders of 16 beside each other; 16 pooled numbers and six sizes of 8 each.
-    added = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8, "cross_attention_dim": 32}
+    # Text encoders of 16 and 24 beside each other; 16 pooled numbers and six sizes of 8 each.
+    added = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8, "cross_attention_dim": 40}
     return StableDiffusionXLPipeline(
         unet=small_unet(projection_class_embeddings_input_dim=64, **added, **unet),
-        text_encoder_2=tiny_text_encoder(CLIPTextModelWithProjection, tokenizer),
+        # SDXL checkpoints are recognised by the tenth layer.
+        text_encoder_2=tiny_text_encoder(CLIPTextModelWithProjection, tokenizer, width=24, layers=10),
         tokenizer_2=tokenizer,
         **parts,
     )
