@@ -16,7 +16,7 @@ from ..progress import Progress
 from .models import LoadedModel, load_model
 from .pipeline import edit_image
 from .process import ProcessRecorder
-from .terminal import ProgressBars, describe, say
+from .terminal import ProgressBars, check_output, describe, say
 
 
 def run_demo(options: Namespace) -> None:
@@ -26,9 +26,9 @@ def run_demo(options: Namespace) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DragNoiseError(f"the folder {folder} cannot be made ({error}); choose another one.") from error
+    sheet = check_output(folder / "contact-sheet.png")
     model, regressor = load_model("demo", options.device), load_keypoint_regressor()
     rows = [_drag(model, regressor, kind, drag, folder) for kind, drag in example_drags().items()]
-    sheet = folder / "contact-sheet.png"
     save_picture(contact_sheet(rows, ("before", "points", "after", "truth")), sheet)
     say(f"All pictures are in {folder.resolve()}; {sheet.resolve()} shows them side by side.")
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..configuration import PRESETS, OptimisationConfig
 from ..drawing import to_picture, to_tensor
 from ..edit import DragEdit
+from ..errors import DragNoiseError
 from ..inversion import invert
 from ..optimisation import optimise
 from ..points import DragPoints
@@ -138,4 +139,10 @@ class _Run:
 
     def sampled(self, noisy: Tensor, edit: DragEdit | None, callback: Callback | None) -> Image.Image:
         latent = sample(self.unet, noisy, self.sigmas, edit=edit, callback=callback)
-        return unfit(to_picture(self.model.decode(latent)), self.picture.size)
+        pixels = self.model.decode(latent)
+        if not torch.isfinite(pixels).all():
+            raise DragNoiseError(
+                f"{self.model.name} gave numbers that are not finite in {self.model.unet.dtype}; "
+                "use float32 (on the command line: --device cpu), or a lower learning rate."
+            )
+        return unfit(to_picture(pixels), self.picture.size)

@@ -151,6 +151,18 @@ def test_hub_models_offline(monkeypatch):
     refused("nobody/nothing", "neither the hub nor its cache")
 
 
+def test_hub_models_in_the_cache_load_offline(model_folders, tmp_path, monkeypatch):
+    cache, revision = tmp_path / "models--owner--name", "0123456789" * 4
+    shutil.copytree(model_folders["sd"], cache / "snapshots" / revision)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(revision)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    model = load_model("owner/name", "cpu")
+    wanted = load_model(str(model_folders["sd"]), "cpu")
+    assert torch.equal(model.conditions("a", 8, 8)[0], wanted.conditions("a", 8, 8)[0])
+
+
 def test_checkpoints_offline_say_what_is_missing(model_folders, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     save_original_checkpoint(model_folders["sd"], tmp_path / "model.safetensors")

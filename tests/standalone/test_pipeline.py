@@ -147,3 +147,10 @@ def test_sdxl_and_v_prediction_edit_as_well(model_folders):
         result = edit_image(small, picture(70, 60), one_pair(70, 60), config=preset("default", iterations=6),
                             reconstruct=True, **FAST)  # fmt: skip
         assert result.picture.size == (70, 60) and result.picture != result.reconstruction
+
+
+def test_a_model_that_overflows_is_a_sentence(model):
+    broken = type(model)(**{**model.__dict__, "decode": lambda latent: torch.full((1, 3, 64, 64), torch.nan)})
+    points = DragPoints.from_pairs([((20.0, 20.0), (20.0, 20.0))], 64, 64)
+    with pytest.raises(DragNoiseError, match="not finite in torch.float32"):
+        edit_image(broken, picture(), points, **FAST)
