@@ -1,0 +1,189 @@
+"""DragNoise Apply under the host's samplers: the right steps get the right bottleneck, whatever the batch."""
+
+from dataclasses import replace
+
+import comfy.model_management
+import comfy.samplers
+import comfy_extras.nodes_custom_sampler as custom
+import nodes
+import pytest
+import torch
+from dragnoise_pack.dragnoise_core.configuration import OptimisationConfig
+from dragnoise_pack.dragnoise_core.edit import DragEdit
+from dragnoise_pack.dragnoise_core.errors import DragNoiseError
+from dragnoise_pack.dragnoise_core.points import DragPoints
+from dragnoise_pack.nodes.host_sampling import denoise
+from dragnoise_pack.nodes.propagation import apply_edit, with_free_steps
+from fake_control import FakeControl
+from testing_pack.tiny_models import tiny_conditioning, tiny_model
+
+POINTS = DragPoints.from_pairs([((30, 30), (60, 40))], 128, 128)
+
+
+def make_edit(schedule, levels=1, propagation="replace", free_steps=0, size=(4, 4)):
+    generator = torch.Generator().manual_seed(5)
+    shape = (levels, 64, *size)
+    return DragEdit(
+        bottlenecks=torch.randn(shape, generator=generator) * 3,
+        originals=torch.randn(shape, generator=generator),
+        sigmas=schedule[:levels].clone(),
+        schedule=schedule,
+        path=torch.tensor([[[30.0, 30.0]], [[60.0, 40.0]]]),
+        losses=torch.ones(1),
+        points=POINTS,
+        config=OptimisationConfig(propagation=propagation, free_steps=free_steps, drag_steps=levels),
+    )
+
+
+class Witness:
+    """Sees what the decoder gets: after the edit's patch when registered after it."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __deepcopy__(self, memory):
+        return self
+
+    def __call__(self, hidden, skip, options):
+        if options["block"] == ("output", 0):
+            self.seen.append((float(options["sigmas"].max()), list(options["cond_or_uncond"]), hidden.clone()))
+        return hidden, skip
+
+
+def witnessed(model, edit, strength=1.0):
+    """Return a model with the edit, and witnesses before and after its patch."""
+    own, final = Witness(), Witness()
+    model = model.clone()
+    model.set_model_output_block_patch(own)
+    model = apply_edit(model, edit, strength)
+    model.set_model_output_block_patch(final)
+    return model, own, final
+
+
+def schedule(steps=8, start=2):
+    """Return sigmas as KSampler has them, from step `start`, where the edit begins."""
+    sigmas = comfy.samplers.calculate_sigmas(tiny_model().get_model_object("model_sampling"), "normal", steps)
+    return sigmas[start:].float()
+
+
+def ksampler(model, cfg, sigmas):
+    return nodes.common_ksampler(
+        model, 1, 8, cfg, "euler", "normal", tiny_conditioning(), tiny_conditioning(1), latent(), denoise=1.0
+    )
+
+
+def ksampler_advanced(model, cfg, sigmas):
+    sampler = nodes.KSamplerAdvanced()
+    arguments = (model, "enable", 1, 8, cfg, "heun", "normal", tiny_conditioning(), tiny_conditioning(1), latent())
+    return sampler.sample(*arguments, 1, 10000, "disable")
+
+
+def sampler_custom_advanced(model, cfg, sigmas):
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(tiny_conditioning(), tiny_conditioning(1))
+    guider.set_cfg(cfg)
+    noise = custom.Noise_RandomNoise(1)
+    sampler = comfy.samplers.sampler_object("dpmpp_2m")
+    everything = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", 8)
+    return custom.SamplerCustomAdvanced().sample(noise, guider, sampler, everything, latent())
+
+
+def latent():
+    return {"samples": torch.zeros(1, 4, 16, 16)}
+
+
+@pytest.mark.parametrize("cfg", [1.0, 5.0])
+@pytest.mark.parametrize("sample", [ksampler, ksampler_advanced, sampler_custom_advanced])
+def test_later_steps_get_the_edit_under_every_sampler(sample, cfg):
+    edit = make_edit(schedule(), levels=2, free_steps=2)
+    model, own, final = witnessed(tiny_model(), edit)
+    sample(model, cfg, edit.schedule)
+    levels, free = edit.sigmas.tolist(), float(edit.schedule[-3])
+    kinds = set()
+    for (sigma, rows, before), (_, _, after) in zip(own.seen, final.seen, strict=True):
+        if sigma > levels[0] * 1.001 or sigma <= free * 1.0001:
+            assert torch.equal(after, before)
+            kinds.add("own")
+        else:
+            index = 1 if sigma <= levels[1] * 1.0001 else 0
+            assert torch.equal(after, edit.bottlenecks[index].expand_as(after))
+            kinds.add(index)
+        assert len(rows) == (2 if cfg > 1 else 1)
+    assert kinds == {"own", 0, 1}
+
+
+def test_prompts_in_separate_calls_and_several_prompts(monkeypatch):
+    edit = make_edit(schedule(), propagation="delta")
+    model, own, final = witnessed(tiny_model(), edit)
+    several = [*tiny_conditioning(), *tiny_conditioning(2)]
+    # No free memory, as the host counts it: every prompt in a call of its own.
+    def none_free(device=None, torch_free_too=False):
+        return (0, 0) if torch_free_too else 0
+
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", none_free)
+    nodes.common_ksampler(model, 1, 4, 4.0, "euler", "normal", several, tiny_conditioning(1), latent())
+    assert {tuple(rows) for _, rows, _ in final.seen} == {(0,), (1,)}
+    assert len(final.seen) == 4 * 3
+    for (sigma, _, before), (_, _, after) in zip(own.seen, final.seen, strict=True):
+        difference = edit.bottlenecks[0] - edit.originals[0] if sigma <= float(edit.sigmas[0]) * 1.0001 else 0
+        torch.testing.assert_close(after, before + difference)
+
+
+def test_a_batch_of_pictures_gets_it_in_every_row():
+    edit = make_edit(schedule())
+    model, _, final = witnessed(tiny_model(), edit)
+    batch = {"samples": torch.zeros(3, 4, 16, 16)}
+    nodes.common_ksampler(model, 1, 8, 4.0, "euler", "normal", tiny_conditioning(), tiny_conditioning(1), batch)
+    assert torch.equal(final.seen[-1][2], edit.bottlenecks.expand(6, -1, -1, -1))
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
+def test_strength_blends(strength):
+    edit = make_edit(schedule())
+    model, own, final = witnessed(tiny_model(), edit, strength)
+    ksampler(model, 1.0, None)
+    before, after = own.seen[-1][2], final.seen[-1][2]
+    torch.testing.assert_close(after, before + strength * (edit.bottlenecks - before))
+
+
+def test_controlnets_residual_is_added_to_the_edit():
+    edit = make_edit(schedule())
+    model, own, final = witnessed(tiny_model(), edit)
+    prompt, options = tiny_conditioning()[0]
+    plain, _, expected = witnessed(tiny_model(), edit)
+    control = [[prompt, {**options, "control": FakeControl(parts=("middle",))}]]
+    sigmas = edit.schedule
+    noisy = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1)) * 3
+    denoise(model, control, noisy, sigmas)
+    denoise(plain, [[prompt, options]], noisy, sigmas)
+    residual = FakeControl().get_control(noisy, None, None, 1, {})["middle"][0]
+    torch.testing.assert_close(final.seen[0][2], expected.seen[0][2] + residual)
+    assert not torch.equal(own.seen[0][2], final.seen[0][2])
+
+
+def test_free_steps_can_be_changed():
+    edit = make_edit(schedule())
+    assert with_free_steps(edit, -1) is edit
+    assert with_free_steps(edit, 3).config == replace(edit.config, free_steps=3)
+
+
+def test_another_bottleneck_shape_is_refused_with_both_shapes():
+    edit = make_edit(schedule(), size=(8, 8))
+    with pytest.raises(DragNoiseError, match=r"64 x 8 x 8.*64 x 4 x 4"):
+        ksampler(apply_edit(tiny_model(), edit), 1.0, None)
+
+
+def test_a_prompt_for_an_area_is_refused_with_both_shapes():
+    edit = make_edit(schedule())
+    prompt, options = tiny_conditioning()[0]
+    area = [[prompt, {**options, "area": (8, 8, 0, 0)}]]
+    with pytest.raises(DragNoiseError, match=r"64 x 4 x 4.*64 x 2 x 2"):
+        nodes.common_ksampler(apply_edit(tiny_model(), edit), 1, 8, 1.0, "euler", "normal", area, area, latent())
+
+
+def test_the_original_model_samples_as_before():
+    model = tiny_model()
+    before = ksampler(model, 3.0, None)[0]["samples"]
+    edited = ksampler(apply_edit(model, make_edit(schedule())), 3.0, None)[0]["samples"]
+    assert (edited - before).norm() > 0.01 * before.norm()
+    assert torch.equal(ksampler(model, 3.0, None)[0]["samples"], before)
