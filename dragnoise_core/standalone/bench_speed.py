@@ -65,16 +65,20 @@ def run_bench_speed(options: Namespace) -> None:
     _report(options, device, {name: statistics.median(values) for name, values in seconds.items()}, memory)
 
 
-def our_loop(unet: UNet2DConditionModel, latent: Tensor, prompt: Tensor, iterations: int) -> None:
-    """Preset `paper` without a mask."""
+def our_loop(
+    unet: UNet2DConditionModel, latent: Tensor, prompt: Tensor, iterations: int, learning_rate: float = LEARNING_RATE
+) -> Tensor:
+    """Return the bottleneck, [1, C, h, w], that preset `paper` finds without a mask."""
     sigmas = ddim_sigmas(scaled_linear_sigmas(), 50, 0.7)
-    config = preset("paper", iterations=iterations, learning_rate=LEARNING_RATE)
+    config = preset("paper", iterations=iterations, learning_rate=learning_rate)
     x = latent * float((1 + sigmas[0] ** 2).sqrt())
-    optimise(DiffusersSplitUNet(unet, prompt), x, sigmas, _points(latent), config=config)
+    return optimise(DiffusersSplitUNet(unet, prompt), x, sigmas, _points(latent), config=config).bottlenecks
 
 
-def naive_loop(unet: UNet2DConditionModel, latent: Tensor, prompt: Tensor, iterations: int) -> None:
-    """The same optimisation as it is usually written.
+def naive_loop(
+    unet: UNet2DConditionModel, latent: Tensor, prompt: Tensor, iterations: int, learning_rate: float = LEARNING_RATE
+) -> Tensor:
+    """Return the same, [1, C, h, w], from the optimisation as it is usually written.
 
     The whole U-Net in every iteration, its weights collecting gradients; the whole feature map resized to half the
     picture's resolution, patches sliced from it; a synchronisation for each point.
@@ -101,7 +105,7 @@ def naive_loop(unet: UNet2DConditionModel, latent: Tensor, prompt: Tensor, itera
                 unet(latent, timestep, encoder_hidden_states=prompt)
             original = seen["feature"]
             leaf = seen["bottleneck"].float().clone().requires_grad_(True)
-            optimiser = torch.optim.Adam([leaf], lr=LEARNING_RATE)
+            optimiser = torch.optim.Adam([leaf], lr=learning_rate)
             for iteration in range(iterations):
                 unet(latent, timestep, encoder_hidden_states=prompt)
                 if iteration:
@@ -114,6 +118,7 @@ def naive_loop(unet: UNet2DConditionModel, latent: Tensor, prompt: Tensor, itera
         for hook in hooks:
             hook.remove()
         unet.zero_grad(set_to_none=True)
+    return leaf.detach()
 
 
 def _loss(feature: Tensor, point: list[int], target: list[float]) -> Tensor:
@@ -150,7 +155,7 @@ def _unet(name: str) -> UNet2DConditionModel:
     raise DragNoiseError(f"--model is {name!r}; choose demo, demo-random or sd15-random.")
 
 
-def _measure(run: Callable[[], None], device: torch.device) -> tuple[float, int]:
+def _measure(run: Callable[[], Tensor], device: torch.device) -> tuple[float, int]:
     """Return seconds and, in bytes, the peak of the GPU's memory or, on a CPU, of the process's so far."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

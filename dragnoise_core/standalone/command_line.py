@@ -19,9 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(str(error), REFUSED)
     except KeyboardInterrupt:
         return _refuse("stopped; nothing was written.", INTERRUPTED)
-    except MemoryError:
-        return _refuse("out of memory; use a smaller model or a device with more memory.", REFUSED)
-    except RuntimeError as error:
+    except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
         return _refuse("out of memory; use a smaller model or a device with more memory.", REFUSED)
@@ -33,10 +31,9 @@ def _refuse(sentence: str, code: int) -> int:
     return code
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+def _is_out_of_memory(error: Exception) -> bool:
+    # By name: torch is not imported yet when a command fails early.
+    return type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "can't allocate memory" in str(error)
 
 
 def _parser() -> argparse.ArgumentParser:

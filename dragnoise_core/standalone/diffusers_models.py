@@ -198,8 +198,8 @@ def _quiet() -> Iterator[None]:
 
 def _loaded(name: str, pipeline: Any, device: torch.device, dtype: torch.dtype) -> LoadedModel:
     unet, vae, is_xl = freeze(pipeline.unet, device, dtype), pipeline.vae, hasattr(pipeline, "text_encoder_2")
-    # Some autoencoders (SDXL's) overflow in float16 and say so.
-    vae = freeze(vae, device, torch.float32 if vae.config.force_upcast else dtype)
+    # SDXL's autoencoder overflows in float16 and says so; others say so too, by default, and do not.
+    vae = freeze(vae, device, torch.float32 if is_xl and vae.config.force_upcast else dtype)
     encoders = [freeze(pipeline.text_encoder, device, dtype)]
     if is_xl:
         encoders.append(freeze(pipeline.text_encoder_2, device, dtype))

@@ -28,6 +28,9 @@ def run_edit(options: Namespace) -> None:
     out = check_picture_output(_default_out(options.out, source), source)
     process = _gif_output(options.process) if options.process else None
     edit_file = check_output(Path(options.save_edit)) if options.save_edit else None
+    outputs = [path.resolve() for path in (out, process, edit_file) if path]
+    if len(set(outputs)) < len(outputs):
+        raise DragNoiseError("two of --out, --process and --save-edit name the same file; give each its own.")
     config = preset(options.preset, iterations=options.iterations, learning_rate=options.lr)
     ddim_sigmas(scaled_linear_sigmas(), options.steps, options.strength)
     picture = load_image(source)

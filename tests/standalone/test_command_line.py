@@ -122,6 +122,7 @@ def test_points_on_the_border_work(place, fast, drag):
         (["--drag", DRAG, "--process", "drag.mp4"], [".gif"]),
         (["--drag", DRAG, "--process", "none/drag.gif"], ["no folder none"]),
         (["--drag", DRAG, "--save-edit", "."], ["is a folder"]),
+        (["--drag", DRAG, "--out", "a.gif", "--process", "a.gif"], ["same file"]),
         (["--drag", DRAG, "--mask", "none.png"], ["none.png"]),
         (["--drag", DRAG, "--points", "none.json"], ["either"]),
         (["--points", "none.json"], ["none.json"]),
@@ -288,15 +289,3 @@ def test_as_a_process(place):
         assert ended.returncode == code and word in ended.stderr and "Traceback" not in ended.stderr
     ended = run("--help", cwd=place)
     assert ended.returncode == 0 and all(command in ended.stdout for command in ("edit", "apply", "demo", "bench"))
-
-
-def test_bench_speed_reports_both_loops(place, capsys):
-    arguments = ["bench", "speed", "--model", "demo-random", "--iterations", "2", "--repeats", "1", "--json"]
-    assert main([*arguments, "--device", "cpu"]) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert report["ratio"] == pytest.approx(
-        report["naive"]["seconds_per_iteration"] / report["ours"]["seconds_per_iteration"]
-    )
-    assert "torch" in report["machine"] and report["naive"]["peak_bytes"] >= 0
-    refused(capsys, place, ["bench", "speed", "--model", "other"], "'other'")
-    refused(capsys, place, ["bench", "speed", "--iterations", "0"], "--iterations is 0")
