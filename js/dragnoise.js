@@ -1,0 +1,3 @@
+import { registerPointPicker } from "./point_picker/host/extension.js";
+
+registerPointPicker();
