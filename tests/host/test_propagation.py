@@ -116,6 +116,7 @@ def test_prompts_in_separate_calls_and_several_prompts(monkeypatch):
     edit = make_edit(schedule(), propagation="delta")
     model, own, final = witnessed(tiny_model(), edit)
     several = [*tiny_conditioning(), *tiny_conditioning(2)]
+
     # No free memory, as the host counts it: every prompt in a call of its own.
     def none_free(device=None, torch_free_too=False):
         return (0, 0) if torch_free_too else 0

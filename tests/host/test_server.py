@@ -1,0 +1,454 @@
+"""The whole pack on the real server, as a person uses it."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from real_host import RealHost, Refused
+
+SIDE = 64
+INTERFACE = Path(__file__).parent / "node_interface.json"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return tmp_path_factory.mktemp("host")
+
+
+@pytest.fixture(scope="module")
+def host(base):
+    with RealHost(base) as running:
+        yield running
+
+
+def points(*pairs, side=SIDE):
+    pairs = [{"handle": list(handle), "target": list(target)} for handle, target in pairs]
+    return json.dumps({"version": 1, "width": side, "height": side, "pairs": pairs})
+
+
+USUAL = points(((20, 20), (40, 26)))
+
+
+def graph(text=USUAL, iterations=6, family="sd15", **changes):
+    """Return the step-by-step graph on a small random model; `changes` replace inputs of nodes, as node__input."""
+    nodes = {
+        "model": ("DragNoiseTestingModel", {"family": family, "seed": 0}),
+        "image": ("DragNoiseTestingImage", {"width": SIDE, "height": SIDE, "count": 1}),
+        "encode": ("VAEEncode", {"pixels": ["image", 0], "vae": ["model", 1]}),
+        "invert": (
+            "DragNoiseInvert",
+            {
+                "model": ["model", 0],
+                "positive": ["model", 2],
+                "latent": ["encode", 0],
+                "steps": 10,
+                "strength": 0.7,
+                "check": True,
+            },
+        ),
+        "points": ("DragNoisePoints", {"points": text, "image": ["image", 0]}),
+        "optimize": (
+            "DragNoiseOptimize",
+            {
+                "model": ["model", 0],
+                "positive": ["model", 2],
+                "latent": ["invert", 0],
+                "sigmas": ["invert", 1],
+                "points": ["points", 0],
+                "preset": "paper",
+                "iterations": iterations,
+            },
+        ),
+        "sample": (
+            "DragNoiseSample",
+            {
+                "model": ["model", 0],
+                "positive": ["model", 2],
+                "latent": ["invert", 0],
+                "sigmas": ["invert", 1],
+                "edit": ["optimize", 0],
+            },
+        ),
+        "measure": ("DragNoiseTestingMeasure", {"latent": ["sample", 0]}),
+    }
+    for name, value in changes.items():
+        node, _, entry = name.partition("__")
+        nodes[node][1][entry] = value
+    return nodes
+
+
+def test_every_node_is_registered_as_agreed(host):
+    found = {name: node for name, node in host.get("/object_info").items() if name.startswith("DragNoise")}
+    found = {name: node for name, node in found.items() if not name.startswith("DragNoiseTesting")}
+    interface = {}
+    for name, node in found.items():
+        assert node["category"] == "DragNoise"
+        assert node["display_name"].startswith("DragNoise ") and node["description"]
+        assert all(node["output_tooltips"]) and len(node["output_tooltips"]) == len(node["output"])
+        kinds = {}
+        for group in ("required", "optional"):
+            for key, entry in node["input"].get(group, {}).items():
+                kinds[key] = [group, entry[0]]
+                assert entry[1]["tooltip"].endswith(".")
+        interface[name] = {"inputs": kinds, "outputs": node["output"], "output_names": node["output_name"]}
+    # Saved workflows hold widget values by their order, so the order counts as well.
+    assert json.dumps(interface) == json.dumps(json.loads(INTERFACE.read_text()))
+
+
+def test_the_pickers_inputs_stay_strings_with_a_widget_of_their_own(host):
+    node = host.get("/object_info/DragNoisePoints")["DragNoisePoints"]["input"]
+    assert node["required"]["points"][:1] == ["STRING"]
+    assert node["required"]["points"][1]["widgetType"] == "DRAGNOISE_POINTS"
+    assert node["optional"]["mask_image"][1]["widgetType"] == "DRAGNOISE_MASK"
+
+
+@pytest.mark.parametrize("family", ["sd15", "sd21", "sdxl"])
+def test_an_edit_step_by_step(host, family):
+    run = host.run(graph(family=family))
+    assert run.error is None
+    report = run.outputs["optimize"]["text"][0]
+    assert report.startswith("6 iterations over 1 noise level")
+    assert re.search(r"distance left: \d+\.\d px$", report)
+    assert report in run.texts
+    path = json.loads(run.outputs["optimize"]["dragnoise_path"][0])
+    assert (path["width"], path["height"]) == (SIDE, SIDE)
+    assert len(path["path"]) == 7 and len(path["path"][0]) == 1
+    # A bar that moves at every step, and pictures although previews are switched off on this server.
+    assert [value for node, value, _ in run.progress if node == "optimize" and value] == [1, 2, 3, 4, 5, 6]
+    assert [value for node, value, _ in run.progress if node == "sample" and value] == [1, 2, 3, 4, 5, 6, 7]
+    assert run.previews >= 3
+    unedited = host.run(without_edit(graph(family=family)))
+    assert unedited.outputs["measure"]["text"] != run.outputs["measure"]["text"]
+
+
+def without_edit(nodes):
+    del nodes["sample"][1]["edit"]
+    return nodes
+
+
+def test_moving_a_point_leaves_the_inversion_in_the_cache(host):
+    host.run(graph())
+    run = host.run(graph(points(((20, 20), (44, 26)))))
+    assert {"model", "encode", "invert"} <= set(run.cached)
+    assert {"points", "optimize", "sample"} <= set(run.started)
+
+
+def test_nothing_runs_again_when_nothing_changed(host):
+    host.run(graph())
+    assert host.run(graph()).started == []
+
+
+BAD_POINTS = {
+    "": "no point pair",
+    "[]": "no point pair",
+    "{": "not JSON",
+    points(((20, 20), (40, 26)), ((5, 5), (200, 5))): "outside the picture of 64 x 64",
+    points(((20, 20), (40, 26))).replace("40", "NaN"): "target of pair 1",
+    '{"version":1,"width":64,"height":64,"pairs":[{"handle":[1,1],"target":null}]}': "pair 1 has no target",
+    '{"version":9,"width":64,"height":64,"pairs":[]}': "version 9",
+    points(*[((1, 1), (2, 2))] * 65): "65 point pairs; at most 64",
+    "[" * 70000: "over 64 KiB",
+}
+
+
+@pytest.mark.parametrize("text", BAD_POINTS, ids=lambda text: BAD_POINTS[text][:20])
+def test_malformed_points_are_refused_before_the_queue_runs(host, text):
+    with pytest.raises(Refused, match=BAD_POINTS[text]):
+        host.run(graph(text))
+
+
+def test_track_strings_outside_a_linked_picture_are_refused_by_the_node(host):
+    run = host.run(graph("[[[20, 20], [30, 30], [400, 26]]]"))
+    assert "target of pair 1 is (400, 26), outside the picture of 64 x 64" in run.error["exception_message"]
+
+
+def test_cancel_stops_within_a_step_and_the_next_prompt_runs(host):
+    good = host.run(graph(iterations=8)).outputs["measure"]["text"]
+    steps = []
+
+    def interrupt(kind, data):
+        if kind == "progress" and data["node"] == "optimize":
+            steps.append(data["value"])
+            if data["value"] == 20:
+                host.post("/interrupt", {})
+
+    run = host.run(graph(points(((20, 20), (63, 63))), iterations=5000), interrupt)
+    assert run.interrupted and run.error["node_id"] == "optimize"
+    # Messages take a moment to arrive; after that, one step at most.
+    assert max(steps) < 200
+    again = host.run(graph(iterations=8, invert__refinements=0, model__seed=0, sample__cfg=1.0))
+    assert again.outputs["measure"]["text"] == good
+
+
+def test_a_picture_of_another_size_and_shape(host):
+    for width, height in ((72, 40), (61, 83)):
+        scaled = graph(image__width=width, image__height=height)
+        assert host.run(scaled).error is None
+
+
+@pytest.mark.parametrize("size", [(61, 83), (64, 64), (130, 57)])
+def test_all_in_one_returns_the_size_that_came_in(host, size):
+    width, height = size
+    nodes = graph(image__width=width, image__height=height)
+    edit = {
+        "model": ["model", 0],
+        "vae": ["model", 1],
+        "positive": ["model", 2],
+        "image": ["image", 0],
+        "points": ["points", 0],
+        "mask": ["points", 1],
+        "preset": "default",
+        "iterations": 7,
+        "steps": 10,
+        "strength": 0.7,
+    }
+    kept = {name: nodes[name] for name in ("model", "image", "points")}
+    kept |= {"edit": ("DragNoiseEdit", edit), "measure": ("DragNoiseTestingMeasure", {"image": ["edit", 0]})}
+    run = host.run(kept)
+    assert run.error is None
+    assert run.outputs["measure"]["text"][0].startswith(f"(1, {height}, {width}, 3)")
+    assert run.outputs["edit"]["text"][0].startswith("7 iterations over 7 noise level")
+    # All phases share one bar, which never goes back.
+    values = [value for node, value, _ in run.progress if node == "edit"]
+    assert values == sorted(values) and values[-1] == 7 + 7 + 7
+
+
+def test_a_generated_picture_needs_no_inversion(host):
+    nodes = graph()
+    steps = {"steps": 10, "cfg": 1.0, "sampler_name": "euler", "scheduler": "ddim_uniform", "noise_seed": 3}
+    conditions = {"model": ["model", 0], "positive": ["model", 2], "negative": ["model", 3]}
+    nodes["empty"] = ("EmptyLatentImage", {"width": SIDE, "height": SIDE, "batch_size": 1})
+    nodes["invert"] = (
+        "KSamplerAdvanced",
+        {
+            **steps,
+            **conditions,
+            "add_noise": "enable",
+            "latent_image": ["empty", 0],
+            "start_at_step": 0,
+            "end_at_step": 3,
+            "return_with_leftover_noise": "enable",
+        },
+    )
+    nodes["scheduler"] = (
+        "BasicScheduler",
+        {"model": ["model", 0], "scheduler": "ddim_uniform", "steps": 10, "denoise": 1.0},
+    )
+    nodes["split"] = ("SplitSigmas", {"sigmas": ["scheduler", 0], "step": 3})
+    nodes["optimize"][1]["sigmas"] = nodes["sample"][1]["sigmas"] = ["split", 1]
+    run = host.run(nodes)
+    assert run.error is None
+    # The same edit on the MODEL, finished by the host's own sampler.
+    nodes["apply"] = ("DragNoiseApply", {"model": ["model", 0], "edit": ["optimize", 0]})
+    finish = {"add_noise": "disable", "latent_image": ["invert", 0], "start_at_step": 3, "end_at_step": 10}
+    nodes["sample"] = (
+        "KSamplerAdvanced",
+        {**steps, **conditions, "model": ["apply", 0], **finish, "return_with_leftover_noise": "disable"},
+    )
+    finished = host.run(nodes)
+    assert finished.error is None
+    assert numbers(finished) == pytest.approx(numbers(run), rel=1e-5)
+
+
+def numbers(run, node="measure"):
+    return [float(value) for value in run.outputs[node]["text"][0].split(") ")[1].split()]
+
+
+def test_frames_go_from_the_unedited_picture_to_the_edit(host):
+    nodes = graph()
+    inputs = {**nodes["sample"][1], "vae": ["model", 1], "count": 3}
+    nodes["frames"] = ("DragNoiseFrames", inputs)
+    nodes["measure"] = ("DragNoiseTestingMeasure", {"image": ["frames", 0]})
+    for name, index in (("first", 0), ("last", 2)):
+        nodes[name] = ("ImageFromBatch", {"image": ["frames", 0], "batch_index": index, "length": 1})
+        nodes[f"measure_{name}"] = ("DragNoiseTestingMeasure", {"image": [name, 0]})
+    nodes["unedited"] = ("DragNoiseSample", {k: v for k, v in nodes["sample"][1].items() if k != "edit"})
+    for name in ("sample", "unedited"):
+        nodes[f"{name}_decoded"] = ("VAEDecode", {"samples": [name, 0], "vae": ["model", 1]})
+        nodes[f"measure_{name}"] = ("DragNoiseTestingMeasure", {"image": [f"{name}_decoded", 0]})
+    run = host.run(nodes)
+    assert run.error is None
+    values = {name: numbers(run, f"measure_{name}") for name in ("first", "last", "sample", "unedited")}
+    assert values["first"] == pytest.approx(values["unedited"], rel=1e-5)
+    assert values["last"] == pytest.approx(values["sample"], rel=1e-5)
+    assert values["last"] != pytest.approx(values["first"], rel=1e-4)
+    assert run.outputs["measure"]["text"][0].startswith(f"(3, {SIDE}, {SIDE}, 3)")
+
+
+def test_overlay_and_blank_stage(host):
+    nodes = {
+        "points": ("DragNoisePoints", {"points": USUAL, "width": 100, "height": 50}),
+        "image": ("DragNoiseTestingImage", {"width": SIDE, "height": SIDE, "count": 2}),
+        "overlay": (
+            "DragNoiseOverlay",
+            {"image": ["image", 0], "points": ["points", 0], "mask": ["points", 1]},
+        ),
+        "stage": ("DragNoiseTestingMeasure", {"image": ["points", 2], "mask": ["points", 1]}),
+        "drawn": ("DragNoiseTestingMeasure", {"image": ["overlay", 0]}),
+    }
+    run = host.run(nodes)
+    assert run.error is None
+    picture, mask = run.outputs["stage"]["text"]
+    assert picture.startswith("(1, 50, 100, 3)") and mask == "(1, 50, 100) 1.000000000 0.000000000"
+    assert run.outputs["drawn"]["text"][0].startswith("(2, 64, 64, 3)")
+
+
+def test_the_painted_mask_comes_from_the_input_folder(host):
+    folder = host.base / "input"
+    painted = Image.new("RGBA", (64, 32), (255, 255, 255, 255))
+    painted.paste((255, 255, 255, 0), (0, 0, 16, 32))
+    painted.save(folder / "mask.png")
+    nodes = {
+        "points": ("DragNoisePoints", {"points": USUAL, "mask_image": "mask.png [input]"}),
+        "measure": ("DragNoiseTestingMeasure", {"mask": ["points", 1]}),
+    }
+    assert host.run(nodes).outputs["measure"]["text"][0].startswith("(1, 32, 64) 0.25")
+    # The same name with another content is seen.
+    Image.new("L", (64, 32), 255).save(folder / "mask.png")
+    assert host.run(nodes).outputs["measure"]["text"][0].startswith("(1, 32, 64) 1.0")
+    (folder / "notes.txt").write_text("no picture")
+    for name, message in (
+        ("gone.png [input]", "does not exist"),
+        ("../server.log [input]", "outside the host's folders"),
+        ("/etc/passwd", "outside the host's folders"),
+    ):
+        nodes["points"][1]["mask_image"] = name
+        with pytest.raises(Refused, match=message):
+            host.run(nodes)
+    nodes["points"][1]["mask_image"] = "notes.txt [input]"
+    assert "notes.txt" in host.run(nodes).error["exception_message"]
+
+
+def test_points_by_link_from_another_node(host):
+    nodes = graph()
+    nodes["text"] = ("PrimitiveString", {"value": "[[[20, 20], [30, 24], [40, 26]]]"})
+    nodes["points"][1]["points"] = ["text", 0]
+    linked = host.run(nodes)
+    assert linked.error is None
+    assert linked.outputs["measure"]["text"] == host.run(graph()).outputs["measure"]["text"]
+
+
+def test_targets_reached_at_once_change_nothing(host):
+    run = host.run(graph(points(((20, 20), (20, 20)))))
+    assert "the edit changes nothing" in run.outputs["optimize"]["text"][0]
+    assert run.outputs["measure"]["text"] != []
+
+
+def failing(host, nodes):
+    run = host.run(nodes)
+    assert run.error is not None, "this should have been refused"
+    return run.error["exception_message"]
+
+
+def test_refusals_name_the_reason(host):
+    empty_mask = graph()
+    empty_mask["solid"] = ("SolidMask", {"value": 0.0, "width": 30, "height": 30})
+    empty_mask["optimize"][1]["mask"] = ["solid", 0]
+    assert "the mask is empty" in failing(host, empty_mask)
+    assert "holds 2 pictures" in failing(host, graph(image__count=2))
+    wrong = graph()
+    wrong["empty"] = ("EmptySD3LatentImage", {"width": SIDE, "height": SIDE, "batch_size": 1})
+    wrong["invert"][1]["latent"] = ["empty", 0]
+    assert "[1, 4, height, width]" in failing(host, wrong)
+    foreign = graph()
+    foreign["sigmas"] = ("ManualSigmas", {"sigmas": "700.0, 10.0, 1.0"}) if manual_sigmas(host) else None
+    if foreign["sigmas"]:
+        foreign["optimize"][1]["sigmas"] = ["sigmas", 0]
+        assert "the sigmas go from 700.000" in failing(host, foreign)
+    other = graph()
+    other["other"] = ("BasicScheduler", {"model": ["model", 0], "scheduler": "karras", "steps": 9, "denoise": 1.0})
+    other["sample"][1]["sigmas"] = ["other", 0]
+    assert "sample with the schedule that the edit was made with" in failing(host, other)
+    twice = graph()
+    twice["apply"] = ("DragNoiseApply", {"model": ["model", 0], "edit": ["optimize", 0]})
+    twice["sample"][1]["model"] = ["apply", 0]
+    assert "carries an edit already" in failing(host, twice)
+    assert "choose a value from 0.5" in failing(host, graph(optimize__stop_distance=0.1))
+    assert "preset is 'fast'" in failing(host, graph(optimize__preset="fast"))
+    size = graph(image__width=128)
+    size["small"] = ("DragNoiseTestingImage", {"width": SIDE, "height": SIDE, "count": 1})
+    size["small_latent"] = ("VAEEncode", {"pixels": ["small", 0], "vae": ["model", 1]})
+    size["sample"][1]["latent"] = ["small_latent", 0]
+    assert re.search(r"64 x 2 x 4.*64 x 2 x 2", failing(host, size))
+
+
+def manual_sigmas(host):
+    return "ManualSigmas" in host.get("/object_info")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("transformer", "no picture U-Net"),
+        ("continuous", "continuous schedule"),
+        ("lcm", "50 noise levels"),
+        ("scaled fp8", "scaled fp8"),
+    ],
+)
+def test_models_that_cannot_be_dragged_are_refused_by_name(host, how, message):
+    nodes = graph(model__seed=7)
+    nodes["refused"] = ("DragNoiseTestingRefused", {"model": ["model", 0], "how": how})
+    for name in ("invert", "optimize", "sample"):
+        nodes[name][1]["model"] = ["refused", 0]
+    assert message in failing(host, nodes)
+
+
+def test_block_replacement(host):
+    nodes = without_edit(graph())
+    del nodes["optimize"], nodes["points"]
+    found = {host.run(nodes).outputs["measure"]["text"][0]}
+    nodes["sample"][1]["model"] = ["replace", 0]
+    for block in ("middle", "input", "output"):
+        replaced = {"model": ["model", 0], "block": block, "index": 0, "start": 0.3, "stop": 1.0}
+        nodes["replace"] = ("DragNoiseBlockReplace", replaced)
+        found.add(host.run(nodes).outputs["measure"]["text"][0])
+    assert len(found) == 4
+    nodes["replace"][1]["index"] = 11
+    assert "choose an index from 0 to" in failing(host, nodes)
+
+
+def test_saved_edits_survive_a_restart_and_hostile_files_are_refused(tmp_path):
+    nodes = graph()
+    nodes["save"] = ("DragNoiseSaveEdit", {"edit": ["optimize", 0], "filename_prefix": "dragnoise/edit"})
+    with RealHost(tmp_path, port=8398) as host:
+        run = host.run(nodes)
+        assert run.outputs["save"]["text"] == ["saved as dragnoise/edit_00001_.safetensors [output]"]
+        for prefix in ("../edit", "/tmp/edit", ""):
+            nodes["save"][1]["filename_prefix"] = prefix
+            assert "outside the output folder" in failing(host, nodes)
+    nodes = graph()
+    del nodes["optimize"], nodes["points"]
+    nodes["load"] = ("DragNoiseLoadEdit", {"file": "dragnoise/edit_00001_.safetensors [output]"})
+    nodes["sample"][1]["edit"] = ["load", 0]
+    with RealHost(tmp_path, port=8398) as host:
+        options = host.get("/object_info/DragNoiseLoadEdit")["DragNoiseLoadEdit"]["input"]["required"]["file"][1]
+        assert options["options"] == ["dragnoise/edit_00001_.safetensors [output]"]
+        again = host.run(nodes)
+        assert again.outputs["measure"]["text"] == run.outputs["measure"]["text"]
+        stored = tmp_path / "output" / "dragnoise" / "edit_00001_.safetensors"
+        (tmp_path / "input" / "cut.safetensors").write_bytes(stored.read_bytes()[:-100])
+        torch.save({"a": 1}, tmp_path / "input" / "pickle.safetensors")
+        for name in ("cut", "pickle"):
+            nodes["load"][1]["file"] = f"{name}.safetensors [input]"
+            assert f"{name}.safetensors is damaged" in failing(host, nodes)
+        for name in ("../../secret.safetensors [output]", "gone.safetensors [input]"):
+            nodes["load"][1]["file"] = name
+            with pytest.raises(Refused, match="outside the host's folders|does not exist"):
+                host.run(nodes)
+
+
+def test_any_folder_name_a_copy_another_working_folder_and_an_ascii_console(tmp_path):
+    from find_host import PACK
+
+    name = "drag noise v1.2 (copy)"
+    copy = tmp_path / "custom_nodes" / name
+    ignored = shutil.ignore_patterns(".git", "tests", "out", ".venv", ".whl", "node_modules")
+    shutil.copytree(PACK, copy, ignore=ignored)
+    environment = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C", "LANG": "C"}
+    with RealHost(tmp_path, name, port=8397, environment=environment, folder=tmp_path) as host:
+        assert "DragNoiseEdit" in host.get("/object_info")
+        assert host.run(graph()).error is None
