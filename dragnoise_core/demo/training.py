@@ -175,8 +175,12 @@ def train_unet(options, latents: Tensor, labels: Tensor, begin: float, end: floa
 def save(file: Path, weights: dict[str, Tensor], log: dict, name: str, figures: dict) -> None:
     """Write half-precision weights (scalars stay single) whose metadata and log entry say how they were made."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    log[name] = figures | {"seed": SEED, "gpu": gpu, "torch": torch.__version__,
-                           "date": datetime.datetime.now(datetime.UTC).date().isoformat()}
+    log[name] = figures | {
+        "seed": SEED,
+        "gpu": gpu,
+        "torch": torch.__version__,
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+    }
     metadata = {"script": "dragnoise_core.demo.training", **{key: str(value) for key, value in log[name].items()}}
     halves = {key: (v.half() if v.ndim else v.float()).cpu().contiguous() for key, v in weights.items()}
     save_file(halves, file, metadata)
@@ -199,8 +203,9 @@ def save_samples(options: argparse.Namespace) -> None:
     unet = build_unet()
     unet.load_state_dict(weights)
     unet = unet.to(options.device).eval()
-    scheduler = DDIMScheduler(TRAIN_STEPS, BETA_START, BETA_END, "scaled_linear", clip_sample=False,
-                              set_alpha_to_one=False, steps_offset=1)
+    scheduler = DDIMScheduler(
+        TRAIN_STEPS, BETA_START, BETA_END, "scaled_linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1
+    )
     scheduler.set_timesteps(50)
     x = torch.randn(8 * len(KINDS), 4, 32, 32, generator=torch.Generator().manual_seed(7)).to(options.device)
     prompt = prompts[: len(PROMPTS) - 1].repeat_interleave(8, 0).to(options.device)

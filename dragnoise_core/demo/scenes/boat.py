@@ -154,8 +154,16 @@ def paint_hull(canvas: Canvas, p: dict[str, Tensor], right: Tensor, up: Tensor) 
     canvas.paint(hull, colour * (1.12 - 0.40 * lower))
     canvas.paint(torch.maximum(hull, (up - sheer + 0.009).abs() - 0.0075), torch.full_like(colour, 0.95))
     canvas.paint(torch.maximum(hull, up - 0.004), colour * 0.45)
-    cabin = polygon(right, up, [(-0.30 * half, DECK - 0.004), (0.26 * half, DECK - 0.004), (0.16 * half, DECK + 0.030),
-                                (-0.26 * half, DECK + 0.030)])
+    cabin = polygon(
+        right,
+        up,
+        [
+            (-0.30 * half, DECK - 0.004),
+            (0.26 * half, DECK - 0.004),
+            (0.16 * half, DECK + 0.030),
+            (-0.26 * half, DECK + 0.030),
+        ],
+    )
     canvas.paint(cabin - 0.004, torch.full_like(colour, 0.93) - 0.10 * ramp(right, -0.05, 0.08))
 
 

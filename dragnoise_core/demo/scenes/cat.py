@@ -109,8 +109,12 @@ def paint_ear(canvas: Canvas, head: Ball, tip: Spot, side: str, fur: Tensor) -> 
 def paint_head(canvas: Canvas, head: Ball, fur: Tensor) -> Tensor:
     x, y = head.upright(canvas)
     skull = ellipse(x, y, head.radius_x, head.radius_y)
-    cheeks = ellipse(x - 0.10 * head.radius_x * torch.sin(head.yaw), y - 0.30 * head.radius_y,
-                     head.radius_x * 1.06, head.radius_y * 0.62)
+    cheeks = ellipse(
+        x - 0.10 * head.radius_x * torch.sin(head.yaw),
+        y - 0.30 * head.radius_y,
+        head.radius_x * 1.06,
+        head.radius_y * 0.62,
+    )
     outline = smooth_union(skull, cheeks, 0.05)
     away = ((x / head.radius_x) * torch.sin(-head.yaw)).clamp(0, 1)
     canvas.paint(outline, fur * (head.shading(canvas) - 0.20 * away * away))
@@ -138,8 +142,9 @@ def paint_muzzle(canvas: Canvas, head: Ball, spots: dict[str, Spot], p, fur, cre
     canvas.paint(inside, hsv(torch.full_like(head.x, 0.985), 0.55, 0.42), ramp(opening, 0.0, 0.25))
     tongue = ellipse(x, y - unit * (0.25 + 0.14 * opening), unit * 0.10, unit * 0.08)
     canvas.paint(torch.maximum(inside, tongue), hsv(torch.full_like(head.x, 0.98), 0.42, 0.88), ramp(opening, 0.1, 0.5))
-    pads = torch.minimum(ellipse(x + unit * 0.165, y, unit * 0.225, unit * 0.18),
-                         ellipse(x - unit * 0.165, y, unit * 0.225, unit * 0.18))
+    pads = torch.minimum(
+        ellipse(x + unit * 0.165, y, unit * 0.225, unit * 0.18), ellipse(x - unit * 0.165, y, unit * 0.225, unit * 0.18)
+    )
     canvas.paint(pads - 0.006, fur * 0.70, 0.5, softness=0.02)
     canvas.paint(pads, cream * (1.0 - 0.12 * ramp(y, -0.2 * unit, 0.3 * unit)))
     nose_x, nose_y = head.local(canvas, spots["nose"])

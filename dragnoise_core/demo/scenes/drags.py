@@ -86,12 +86,27 @@ def inside_picture(drag: Drag) -> bool:
 def example_drags() -> dict[str, Drag]:
     """One hand-chosen drag per kind: a head turns, a peak moves, a cat looks round, a boat heels over."""
     return {
-        "face": chosen("face", 21, {"x": 0.50, "yaw": -0.30, "pitch": 0.0, "smile": 0.6, "mouth_open": 0.15},
-                       {"yaw": 0.30, "pitch": 0.0}, ("nose",)),
-        "mountain": chosen("mountain", 5, {"peak_x": 0.38, "peak_y": 0.40, "second_x": 0.78, "tree_x": 0.16},
-                           {"peak_x": 0.50, "peak_y": 0.28}, ("peak",)),
-        "cat": chosen("cat", 8, {"x": 0.50, "yaw": 0.32, "pitch": 0.05, "tilt": 0.0, "mouth_open": 0.2},
-                      {"yaw": -0.28, "pitch": 0.05}, ("nose",)),
+        "face": chosen(
+            "face",
+            21,
+            {"x": 0.50, "yaw": -0.30, "pitch": 0.0, "smile": 0.6, "mouth_open": 0.15},
+            {"yaw": 0.30, "pitch": 0.0},
+            ("nose",),
+        ),
+        "mountain": chosen(
+            "mountain",
+            5,
+            {"peak_x": 0.38, "peak_y": 0.40, "second_x": 0.78, "tree_x": 0.16},
+            {"peak_x": 0.50, "peak_y": 0.28},
+            ("peak",),
+        ),
+        "cat": chosen(
+            "cat",
+            8,
+            {"x": 0.50, "yaw": 0.32, "pitch": 0.05, "tilt": 0.0, "mouth_open": 0.2},
+            {"yaw": -0.28, "pitch": 0.05},
+            ("nose",),
+        ),
         "boat": chosen("boat", 2, {"x": 0.50, "heel": -0.10, "sun_x": 0.84}, {"heel": 0.20}, ("mast_top",)),
     }
 

@@ -164,8 +164,9 @@ def paint_mouth(canvas: Canvas, head: Ball, spots: dict[str, Spot], p: dict[str,
     left, right = spots["left_mouth_corner"], spots["right_mouth_corner"]
     middle_x, middle_y = spots["mouth"].x, spots["mouth"].y
     # Across the mouth: -1 at the left corner, 0 in the middle, 1 at the right, also when a turn narrows one half.
-    across = torch.where(canvas.x < middle_x, (canvas.x - middle_x) / (middle_x - left.x),
-                         (canvas.x - middle_x) / (right.x - middle_x))
+    across = torch.where(
+        canvas.x < middle_x, (canvas.x - middle_x) / (middle_x - left.x), (canvas.x - middle_x) / (right.x - middle_x)
+    )
     bow = 1 - across * across
     corner_y = 0.5 * (left.y + right.y)
     opening = head.radius_y * (0.006 + 0.115 * p["mouth_open"])
