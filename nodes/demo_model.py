@@ -1,7 +1,5 @@
 """The demo model in the host's own classes: a first drag without any download."""
 
-from pathlib import Path
-
 import comfy.latent_formats
 import comfy.model_management
 import comfy.model_patcher
@@ -12,12 +10,13 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..dragnoise_core.demo.loader import read_weights
+from ..dragnoise_core.demo.networks import PROMPTS
 from ..dragnoise_core.demo.scenes import KINDS, render, sample_parameters
 from ..dragnoise_core.demo.scenes.drags import example_drags
 from ..dragnoise_core.errors import DragNoiseError
 from .host_types import CATEGORY, to_host_image
 
-WEIGHTS = Path(__file__).parent.parent / "dragnoise_core" / "demo" / "weights"
 PREVIEW_SCENES = 16  # pictures from which the preview's colours are fitted
 
 
@@ -62,17 +61,15 @@ def scene_picture(kind: str, seed: int) -> Tensor:
     return render(kind, sample_parameters(kind, 1, torch.Generator().manual_seed(seed)))
 
 
-def load_demo_model(folder: Path = WEIGHTS):
-    """Return (MODEL, VAE, prompts: scene kind to [1, tokens, width]) from the weights in `folder`.
+def load_demo_model():
+    """Return (MODEL, VAE, prompts: scene kind to [1, tokens, width]) from the weights that ship with the pack.
 
     Raises DragNoiseError when a file is missing or does not hold what the model needs.
     """
-    unet = _read(folder / "unet.safetensors")
-    autoencoder = _read(folder / "autoencoder.safetensors")
+    unet = read_weights("unet", "cpu")
     table = unet.pop("prompt_embeddings")
-    # The table's rows: the scene kinds in their order, then the empty prompt.
-    prompts = {kind: table[index : index + 1] for index, kind in enumerate((*KINDS, ""))}
-    vae = demo_vae(autoencoder)
+    prompts = {kind: table[index : index + 1] for index, kind in enumerate(PROMPTS)}
+    vae = demo_vae(read_weights("autoencoder", "cpu"))
     return demo_unet(unet, preview_colours(vae)), vae, prompts
 
 
@@ -179,12 +176,3 @@ def _unet_config(weights: dict[str, Tensor]) -> dict:
         "legacy": False,
         "use_checkpoint": False,
     }
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise DragNoiseError(
-            f"the demo model's file {path.name} is missing from {path.parent}; install the pack again."
-        )
-    weights = comfy.utils.load_torch_file(str(path), safe_load=True)
-    return {name: weight.float() for name, weight in weights.items()}

@@ -76,7 +76,8 @@ class DragNoiseEdit(io.ComfyNode):
             mask = _padded(functional.interpolate(mask, (height, width), mode="nearest"), multiple)[0]
 
         levels = len(sigmas) - 1
-        progress = NodeProgress(model, 2 * levels + config.iterations, on_padded)
+        total = 2 * levels + config.iterations
+        progress = NodeProgress(model, total, on_padded, cls.hidden.unique_id)
         clean = vae.encode(to_host_image(padded))
         noisy = run_inversion(model, positive, clean, sigmas, 0, progress)
         progress.next_phase(levels)

@@ -1,7 +1,5 @@
 """The drag itself: optimises the bottleneck until the points have moved."""
 
-import json
-
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -11,7 +9,7 @@ from ..dragnoise_core.optimisation import optimise
 from ..dragnoise_core.points import DragPoints
 from .host_sampling import check_levels, check_model, drag_with
 from .host_types import CATEGORY, DragEditType, DragPointsType, advanced, latent_samples, one_mask
-from .progress import NodeProgress, describe, show_text
+from .progress import NodeProgress, describe, path_text, show_text
 
 AS_PRESET = "as preset"
 SETTINGS = {
@@ -69,7 +67,7 @@ class DragNoiseOptimize(io.ComfyNode):
         check_model(model)
         check_levels(sigmas, model)
         config = read_config(preset, settings)
-        progress = NodeProgress(model, config.iterations, points)
+        progress = NodeProgress(model, config.iterations, points, cls.hidden.unique_id)
         edit = run_optimisation(model, positive, latent_samples(latent, model), sigmas, points, mask, config, progress)
         report = describe(edit)
         show_text(cls.hidden.unique_id, report)
@@ -121,6 +119,6 @@ def run_optimisation(
 
 
 def edit_ui(edit: DragEdit, report: str) -> dict[str, tuple[str, ...]]:
-    """Return what the browser gets to see: the report, and the tracked path for the picker, [T][N][x, y] in pixels."""
-    path = {"width": edit.points.width, "height": edit.points.height, "path": edit.path.tolist()}
-    return {"text": (report,), "dragnoise_path": (json.dumps(path),)}
+    """Return what the browser gets to see: the report, and the tracked path for the picker."""
+    path = path_text(edit.path, edit.points.width, edit.points.height)
+    return {"text": (report,), "dragnoise_path": (path,)}

@@ -3,7 +3,7 @@
 import node_helpers
 import numpy
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -103,7 +103,8 @@ class DragNoisePoints(io.ComfyNode):
         drag_points = read_points(points, *picture.size)
         mask = read_mask(mask_image) if mask_image else torch.ones(picture.height, picture.width)
         overlay = draw_drag(picture, drag_points, mask=mask if mask_image else None)
-        return io.NodeOutput(drag_points, mask[None], to_host_image(to_tensor(overlay)))
+        shown = {} if image is None else {"dragnoise_picture": _saved(image[:1])}
+        return io.NodeOutput(drag_points, mask[None], to_host_image(to_tensor(overlay)), ui=shown)
 
 
 class DragNoiseOverlay(io.ComfyNode):
@@ -129,6 +130,11 @@ class DragNoiseOverlay(io.ComfyNode):
         cover = None if mask is None else mask.reshape(-1, *mask.shape[-2:])[0]
         drawn = [to_tensor(draw_drag(to_picture(frame), points, mask=cover)) for frame in to_core_image(image)]
         return io.NodeOutput(to_host_image(torch.cat(drawn)))
+
+
+def _saved(image: Tensor) -> list:
+    """Return where the browser finds the picture, for a picker whose picture no node upstream shows."""
+    return ui.ImageSaveHelper.save_images(image, "dragnoise_picture", io.FolderType.temp, cls=None, compress_level=1)
 
 
 def read_points(text: str, width: int, height: int) -> DragPoints:

@@ -1,5 +1,6 @@
 """What a person sees of a long node: a bar, the current picture with the points over it, a last line of text."""
 
+import json
 import time
 
 import comfy.model_management
@@ -21,11 +22,13 @@ PREVIEW_SECONDS = 0.7  # A preview of the optimisation runs the decoder's end on
 class NodeProgress:
     """A core callback that moves the node's bar at every step and cancels when the host is told to stop.
 
-    total: steps of all phases that will report. points: drawn over the preview, with the path tracked so far.
+    total: steps of all phases that will report. points: drawn over the preview, with the path tracked so far, which
+    the point picker is told as well. node_id: the node's, for the picker.
     """
 
-    def __init__(self, model, total: int, points: DragPoints | None = None) -> None:
+    def __init__(self, model, total: int, points: DragPoints | None = None, node_id: str | None = None) -> None:
         self.bar = comfy.utils.ProgressBar(total)
+        self.node_id = node_id
         self.previewer = _previewer(model)
         self.points = points
         self.path: list[Tensor] = []
@@ -44,6 +47,9 @@ class NodeProgress:
         if self.previewer and time.monotonic() - self.last_preview > PREVIEW_SECONDS:
             preview = ("JPEG", self._picture(progress), latent_preview.MAX_PREVIEW_RESOLUTION)
             self.last_preview = time.monotonic()
+            if progress.points is not None:
+                path = path_text(torch.stack(self.path), self.points.width, self.points.height)
+                send(self.node_id, "dragnoise_path", {"node": self.node_id, "path": path})
         self.bar.update_absolute(self.before + progress.step, preview=preview)
 
     def _picture(self, progress: Progress) -> Image.Image:
@@ -56,11 +62,23 @@ class NodeProgress:
         return draw_drag(picture, self.points, path=torch.stack(self.path) if self.path else None)
 
 
+def send(node_id: str | None, event: str, data: dict) -> None:
+    """Tell the browser something about the node, where a server is there to tell it."""
+    server = getattr(PromptServer, "instance", None)
+    if server is not None and node_id is not None:
+        server.send_sync(event, data, server.client_id)
+
+
 def show_text(node_id: str | None, text: str) -> None:
     """Show `text` on the node, where a server is there to show it."""
     server = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None:
         server.send_progress_text(text, node_id)
+
+
+def path_text(path: Tensor, width: int, height: int) -> str:
+    """Return a tracked path, [T, N, 2] in pixels of a `width` x `height` picture, as the picker reads it."""
+    return json.dumps({"width": width, "height": height, "path": path.tolist()})
 
 
 def describe(edit: DragEdit) -> str:

@@ -5,7 +5,6 @@ from dataclasses import replace
 import comfy.model_management
 import comfy.samplers
 import comfy_extras.nodes_custom_sampler as custom
-import nodes
 import pytest
 import torch
 from dragnoise_pack.dragnoise_core.configuration import OptimisationConfig
@@ -16,6 +15,8 @@ from dragnoise_pack.nodes.host_sampling import denoise
 from dragnoise_pack.nodes.propagation import apply_edit, with_free_steps
 from fake_control import FakeControl
 from testing_pack.tiny_models import tiny_conditioning, tiny_model
+
+import nodes
 
 POINTS = DragPoints.from_pairs([((30, 30), (60, 40))], 128, 128)
 
