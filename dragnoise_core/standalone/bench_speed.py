@@ -36,7 +36,7 @@ def run_bench_speed(options: Namespace) -> None:
         if not 1 <= getattr(options, name) <= 1000:
             raise DragNoiseError(f"--{name} is {getattr(options, name)}; choose a number from 1 to 1000.")
     device = usable_device(options.device)
-    unet = _unet(options.model).to("cpu")
+    unet = _unet(options.model).to("cpu", memory_format=torch.contiguous_format)
     torch.manual_seed(0)
     side = unet.config.sample_size
     latent = torch.randn(1, 4, side, side, device=device)

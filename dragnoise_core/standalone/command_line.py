@@ -18,7 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DragNoiseError as error:
         return _refuse(str(error), REFUSED)
     except KeyboardInterrupt:
-        return _refuse("stopped; nothing was written.", INTERRUPTED)
+        return _refuse("stopped.", INTERRUPTED)
+    except ModuleNotFoundError as error:
+        return _refuse(f"the package {error.name} is missing; pip install 'dragnoise[standalone]'.", REFUSED)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise

@@ -79,11 +79,11 @@ def load_model(
 
 
 def freeze(module: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
-    """Move a module, set it to evaluation and take its weights out of autograd."""
+    """Move a module, set it to evaluation, take its weights out of autograd; channels last: convolutions are faster."""
     module = module.to(device).eval().requires_grad_(False)
     if module.dtype != dtype:
         module = module.to(dtype)
-    return module.to(memory_format=torch.channels_last) if device.type == "cuda" else module
+    return module.to(memory_format=torch.channels_last)
 
 
 def usable_device(name: str | None) -> torch.device:

@@ -261,8 +261,15 @@ def test_ctrl_c_is_exit_code_130_and_leaves_nothing(place, fast, capsys, monkeyp
     before = set(place.rglob("*"))
     arguments = ["edit", "picture.png", "--drag", DRAG, "--out", "a.png", "--process", "a.gif", *fast]
     assert main(arguments) == 130
-    assert capsys.readouterr().err.endswith("dragnoise: stopped; nothing was written.\n")
+    assert capsys.readouterr().err.endswith("dragnoise: stopped.\n")
     assert set(place.rglob("*")) == before
+
+
+def test_a_missing_package_is_a_sentence(place, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.delitem(sys.modules, "dragnoise_core.standalone.terminal")
+    monkeypatch.delitem(sys.modules, "dragnoise_core.standalone.edit_command")
+    refused(capsys, place, ["edit", "picture.png", "--drag", DRAG], "tqdm", "dragnoise[standalone]")
 
 
 def test_running_out_of_memory_is_a_sentence(place, fast, capsys, monkeypatch):
