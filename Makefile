@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-python test-js test-host lint train bench clean
+.PHONY: demo test test-python test-js test-host lint train bench comfy clean
 
 demo: $(READY)
 	$(VENV)/bin/dragnoise demo --out out
@@ -34,5 +34,9 @@ train: $(READY)
 bench: $(READY)
 	$(VENV)/bin/dragnoise bench speed
 
+# Starts ComfyUI with this folder among its custom nodes; ARGS go to ComfyUI.
+comfy:
+	$(PYTHON) .ci/start_comfy.py $(ARGS)
+
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) .venv-comfy-cli out
