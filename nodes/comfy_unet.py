@@ -18,6 +18,8 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel, Upsample, 
 from comfy.model_sampling import EPS
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
 
 from ..dragnoise_core.errors import DragNoiseError
 from ..dragnoise_core.split_unet import Decoded, Encoded
@@ -78,9 +80,7 @@ class ComfySplitUNet:
         heard = encoded.state.heard
         unet = heard.unet
         options = dict(heard.options)
-        gradient = torch.is_grad_enabled()
-        # Leaving inference mode turns gradients on: keep them as the caller has them.
-        with torch.inference_mode(False), torch.set_grad_enabled(gradient), self._without_gradient(unet):
+        with self._differentiable(heard):
             hidden = bottleneck.to(heard.bottleneck.dtype).clone()
             if heard.residual is not None:
                 hidden = hidden + heard.residual
@@ -106,6 +106,14 @@ class ComfySplitUNet:
         return (state.x - sampling.calculate_denoised(sigma, output, state.x)) / state.sigma
 
     @contextlib.contextmanager
+    def _differentiable(self, heard: "_Heard") -> Iterator[None]:
+        """Leave inference mode, gradients as the caller has them: leaving alone would turn them on."""
+        gradient = torch.is_grad_enabled()
+        tensors = _NormalTensors() if heard.has_patches else contextlib.nullcontext()
+        with torch.inference_mode(False), torch.set_grad_enabled(gradient), self._without_gradient(heard.unet), tensors:
+            yield
+
+    @contextlib.contextmanager
     def _without_gradient(self, unet: UNetModel) -> Iterator[None]:
         """Put gradient-free stand-ins in place of the decoder's weights; whatever happens, the weights come back."""
         replaced = []
@@ -126,10 +134,7 @@ class ComfySplitUNet:
         """Return a normal tensor over the weight's own storage: no copy, no gradient, no trace of inference mode."""
         known = self.stand_ins.get(weight)
         if known is None or known.data_ptr() != weight.data_ptr():
-            with torch.no_grad():
-                alias = torch.empty(0, dtype=weight.dtype, device=weight.device)
-                alias.set_(weight.untyped_storage(), weight.storage_offset(), weight.size(), weight.stride())
-            known = self.stand_ins[weight] = torch.nn.Parameter(alias, requires_grad=False)
+            known = self.stand_ins[weight] = torch.nn.Parameter(_alias(weight), requires_grad=False)
         return known
 
 
@@ -176,16 +181,20 @@ class _Heard:
                 f"the prompt covers {tuple(x.shape[-2:])} of the latent's {tuple(self.latent.shape[-2:])} cells; "
                 "drag with a prompt for the whole picture."
             )
+        if self.unet is not None and transformer_options["uuids"] == self.prompts:
+            return executor(x, timesteps, context, y, control, transformer_options, **others)  # guidance, once more
         if self.unet is not None or len(x) != len(self.latent):
             raise DragNoiseError(
                 "several prompts are active at once; join them into one, for instance with Conditioning (Concat)."
             )
         self.unet = executor.class_obj
+        self.prompts = transformer_options["uuids"]
         self.dtype = x.dtype
         self.context = _copy(context)
         self.residual = _copy(middle_residual(control))
         patches = dict(transformer_options.get("patches", {}))
         # Ours comes first: the decoder is given what the other patches get to see, and runs them itself.
+        self.has_patches = any(patches.values()) or any(transformer_options.get("patches_replace", {}).values())
         self.patches = patches.get("output_block_patch", [])
         patches["output_block_patch"] = [self._keep_block, *self.patches]
         patches["emb_patch"] = [*patches.get("emb_patch", []), self._keep_embedding]
@@ -215,6 +224,25 @@ class _Heard:
         for patch in self.patches:
             hidden, skip = patch(hidden, skip, options)
         return hidden, skip
+
+
+class _NormalTensors(TorchFunctionMode):
+    """Shows every operation aliases in place of inference tensors: other nodes' patches bring theirs along."""
+
+    def __torch_function__(self, function, types, arguments=(), options=None):
+        arguments, options = tree_map(_normal, (arguments, options or {}))
+        return function(*arguments, **options)
+
+
+def _normal(value: Any) -> Any:
+    return _alias(value) if isinstance(value, Tensor) and value.is_inference() else value
+
+
+def _alias(tensor: Tensor) -> Tensor:
+    """Return a normal tensor over the same storage, without gradient."""
+    with torch.no_grad():
+        alias = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+        return alias.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
 
 
 def _copy(tensor: Tensor | None) -> Tensor | None:

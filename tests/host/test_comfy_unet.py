@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from comfy.ldm.modules.attention import attention_basic
 from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_freelunch import FreeU_V2
+from comfy_extras.nodes_pag import PerturbedAttentionGuidance
+from comfy_extras.nodes_train import TrainLoraNode
 from dragnoise_pack.dragnoise_core.errors import DragNoiseError
 from dragnoise_pack.nodes.host_sampling import check_model, drag_with, noise_table
 from fake_control import FakeControl
@@ -52,8 +55,7 @@ def test_decoder_continues_the_hosts_forward_pass(family, size):
 
 def test_other_nodes_patches_take_part():
     plain = tiny_model()
-    patched = FreeU_V2.execute(plain, 1.3, 1.4, 0.9, 0.2)[0] if hasattr(FreeU_V2, "execute") else FreeU_V2().patch(
-        plain, 1.3, 1.4, 0.9, 0.2)[0]  # fmt: skip
+    patched = FreeU_V2.execute(plain, 1.3, 1.4, 0.9, 0.2)[0]
     patched.model_options["transformer_options"]["patches"]["output_block_patch"].append(scale_everything)
     ours, host = inside(patched, tiny_conditioning(), both_epsilons)
     unpatched = inside(plain, tiny_conditioning(), host_epsilon)
@@ -194,6 +196,46 @@ def test_compiled_and_cached_models(wanted_gradient):
         after = {kind: {key: len(found) for key, found in keys.items()} for kind, keys in model.wrappers.items()}
         assert wrappers == after
         assert any(wrappers[kind] for kind in (WrappersMP.APPLY_MODEL, WrappersMP.OUTER_SAMPLE) if kind in wrappers)
+
+
+def test_patches_that_bring_tensors_of_their_own():
+    """As IP-Adapter does: a projection made in inference mode, weights that ask for gradients, and a mask."""
+    projection = torch.nn.Linear(64, 64)
+    mask = torch.rand(1)
+
+    def replacement(q, k, v, options):
+        return attention_basic(q, k, v, options["n_heads"]) + projection(q) * mask
+
+    def patched(adapted):
+        model = tiny_model()
+        if adapted:
+            for number in (0, 1, 2):
+                model.set_model_attn2_replace(replacement, "output", number, 0)
+        return model
+
+    ours, host = inside(patched(True), tiny_conditioning(), both_epsilons)
+    assert (host - inside(patched(False), tiny_conditioning(), host_epsilon)).norm() > 1e-3 * host.norm()
+    torch.testing.assert_close(ours, host, rtol=1e-4, atol=1e-5)
+    assert inside(patched(True), tiny_conditioning(), gradient_at_tap).norm() > 0.1
+    assert projection.weight.grad is None
+
+
+def test_guidance_that_runs_the_model_again(wanted_gradient):
+    model = PerturbedAttentionGuidance.execute(tiny_model(), 3.0)[0]
+    found = inside(model, tiny_conditioning(), gradient_at_tap)
+    torch.testing.assert_close(found, wanted_gradient)
+
+
+def test_a_model_from_the_hosts_training_node():
+    latents = {"samples": torch.randn(1, 4, 16, 16)}
+    options = {"optimizer": "SGD", "loss_function": "MSE", "seed": 0, "existing_lora": "[None]"}
+    options |= {"training_dtype": "fp32", "lora_dtype": "fp32", "algorithm": "LoRA", "gradient_checkpointing": False}
+    trained = TrainLoraNode().train(
+        tiny_model(), latents, tiny_conditioning(), 1, 2, 1, 0.01, rank=2, **options
+    )[0]  # fmt: skip
+    ours, host = inside(trained, tiny_conditioning(), both_epsilons)
+    torch.testing.assert_close(ours, host, rtol=1e-4, atol=1e-5)
+    assert inside(trained, tiny_conditioning(), gradient_at_tap).norm() > 0.1
 
 
 def test_several_prompts_at_once_are_refused():
