@@ -135,8 +135,10 @@ def contact_sheet(rows: Sequence[Sequence[Image.Image]], labels: Sequence[str], 
 
 def save_gif(frames: Sequence[Image.Image], path: str | os.PathLike, milliseconds: int = 120) -> None:
     """Write frames of one size as an endless GIF whose last frame stays for a while. Errors as `save_picture`."""
-    durations = [milliseconds] * (len(frames) - 1) + [12 * milliseconds]
-    save_picture(frames[0], path, save_all=True, append_images=list(frames[1:]), duration=durations, loop=0)
+    palette = _shared_palette(frames)
+    first, *others = (frame.convert("RGB").quantize(palette=palette) for frame in frames)
+    durations = [milliseconds] * len(others) + [12 * milliseconds]
+    save_picture(first, path, save_all=True, append_images=others, duration=durations, loop=0)
 
 
 def save_picture(picture: Image.Image, path: str | os.PathLike, **options) -> None:
@@ -165,6 +167,17 @@ def picture_format(path: str | os.PathLike) -> str:
     if suffix not in formats:
         raise DragNoiseError(f"{path} is no picture file's name; end it in one of {', '.join(formats)}.")
     return formats[suffix]
+
+
+def _shared_palette(frames: Sequence[Image.Image]) -> Image.Image:
+    """Return 256 colours for all frames. The marks' own are among them, however few pixels the marks have."""
+    side, marks = 64, (HANDLE, TARGET, PATH, INK, PAPER)
+    sample = Image.new("RGB", ((len(frames) + 1) * side, side))
+    for index, frame in enumerate(frames):
+        sample.paste(frame.convert("RGB").resize((side, side), Image.NEAREST), (index * side, 0))
+    for index, colour in enumerate(marks):
+        sample.paste(colour, (len(frames) * side, index * side // len(marks), sample.width, side))
+    return sample.quantize(256)
 
 
 def _tinted(picture: Image.Image, mask: Tensor) -> Image.Image:

@@ -101,7 +101,8 @@ def _load_demo(device: torch.device, dtype: torch.dtype) -> LoadedModel:
     from ..demo.loader import load_demo_model
 
     demo = load_demo_model(device, dtype)
-    freeze(demo.unet, device, dtype)
+    for network in (demo.unet, demo.autoencoder):
+        freeze(network, device, dtype)
 
     @torch.no_grad()
     def encode(picture: Tensor) -> Tensor:

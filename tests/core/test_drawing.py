@@ -91,6 +91,17 @@ def test_gif_holds_every_frame(tmp_path):
         assert abs(gif.convert("RGB").getpixel((5, 5))[0] - 200) < 8
 
 
+def test_marks_keep_their_colours_in_a_colourful_gif(tmp_path):
+    pixels = numpy.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=numpy.uint8)
+    picture = Image.fromarray(pixels).resize((256, 256), Image.BICUBIC)
+    frame = draw_drag(picture, DragPoints.from_pairs([((60, 60), (200, 180))], 256, 256))
+    save_gif([frame] * 20, tmp_path / "marks.gif")
+    with Image.open(tmp_path / "marks.gif") as gif:
+        shown = gif.convert("RGB")
+    for place, colour in (((60, 60), drawing.HANDLE), ((200, 180), drawing.TARGET)):
+        assert numpy.abs(numpy.subtract(shown.getpixel(place), colour)).max() < 30
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "tiff"])
 def test_the_suffix_decides_the_format(tmp_path, suffix):
     save_picture(grey(16, 8), tmp_path / f"picture.{suffix}")
