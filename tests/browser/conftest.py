@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-sys.path.append(str(Path(__file__).parent))  # picker_page and host_page, helpers of these tests alone
+sys.path += [str(Path(__file__).parent), str(ROOT / "tests" / "host")]  # picker_page and host_page, helpers of these tests alone
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"

@@ -45,7 +45,7 @@ class PickerPage:
 
     @property
     def message(self):
-        return self.page.locator("[role=status]").inner_text()
+        return self.js("() => picker.stage.surface.parentElement.querySelector('[role=status]').textContent")
 
     @property
     def commits(self):

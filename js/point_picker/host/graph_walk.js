@@ -15,7 +15,7 @@ export function inputIndex(node, name) {
 /** The node that computes what arrives at the input `index` of `node`, or null. */
 export function sourceNode(node, index, rootGraph) {
   for (let step = 0; step < MAX_STEPS && node && index >= 0; step++) {
-    const link = node.getInputLink?.(index);
+    const link = linkInto(node, index);
     if (!link) return null;
     const { graph } = node;
     if (Number(link.origin_id) === SUBGRAPH_INPUT) {
@@ -42,6 +42,13 @@ export function nodeByExecutionId(executionId, rootGraph) {
     graph = node?.subgraph;
   }
   return node ?? null;
+}
+
+/** The link at the input `index`. A subgraph's node answers this itself with a link of its inside, so it is not asked. */
+function linkInto(node, index) {
+  if (!node.isSubgraphNode?.()) return node.getInputLink(index);
+  const links = [...(node.graph.links?.values() ?? [])];
+  return links.find((link) => String(link.target_id) === String(node.id) && link.target_slot === index);
 }
 
 /** The input that `node` hands on at its output `slot`; null when it computes something itself, -1 when nothing comes. */

@@ -1,6 +1,7 @@
 /** One node's picker: what the node knows (links, sizes, files, paths) goes to the picker, its values to the node. */
 
 import { PointPicker } from "../view/point_picker.js";
+import { handOnToGraph } from "./graph_events.js";
 import { inputIndex, nodeByExecutionId, sourceNode } from "./graph_walk.js";
 import { loadMask, loadPicture, uploadMask } from "./mask_store.js";
 import { fileUrl, findPicture } from "./picture_source.js";
@@ -27,6 +28,7 @@ export class NodePicker {
     this.#api = api;
     this.#picker = new PointPicker({ loadMask: (name) => loadMask(name, api) });
     this.#picker.model.subscribe((kind) => kind === "commit" && this.#committed());
+    handOnToGraph(this.root, app);
   }
 
   get root() {
@@ -88,9 +90,28 @@ export class NodePicker {
   }
 
   #look() {
-    if (!this.root.isConnected || !this.#node.graph) return;
+    const { graph } = this.#node;
+    const root = this.#rootGraph;
+    if (!graph || (graph !== root && !root.subgraphs?.has(graph.id))) {
+      // A subgraph that is dropped whole does not tell its nodes.
+      this.disconnect();
+      this.root.remove();
+      return;
+    }
+    if (!this.root.isConnected) this.#takePlace();
+    if (!this.root.isConnected) return;
     this.#lookForPicture();
     this.#lookForLinkedPoints();
+  }
+
+  /**
+   * After its own undo, or on entering a subgraph, the host's Vue renderer may go on showing the element of another
+   * node, by now gone or out of sight, that has the same id. What the person would draw there would be lost.
+   */
+  #takePlace() {
+    if (this.#node.graph !== this.#app.canvas.graph) return;
+    const id = CSS.escape(String(this.#node.id));
+    document.querySelector(`[data-node-id="${id}"] .dragnoise-picker`)?.replaceWith(this.root);
   }
 
   #lookForPicture() {

@@ -1,0 +1,225 @@
+"""A ComfyUI server with this pack in it, and driving the picker in its page."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from picker_page import PickerPage
+from PIL import Image, ImageDraw
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tests" / "host"))
+from find_host import host_python  # noqa: E402
+
+NEWEST_FRONTEND = "1.58.1"
+SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Workflow.Persist": True, "Comfy.SnapToGrid.GridSize": 10}
+# The picker's stage, where tests find places on it; the product keeps it to itself.
+CAPTURE = """async () => {
+    const { Stage } = await import("/extensions/dragnoise/point_picker/view/stage.js");
+    const { connect } = Stage.prototype;
+    window.stages = [];
+    Stage.prototype.connect = function () {
+        stages.push(this);
+        window.picker = { stage: this, model: this.model, mask: this.mask };
+        return connect.call(this);
+    };
+}"""
+
+
+def newest_frontend() -> Path:
+    """The newest frontend's files: from COMFYUI_FRONTEND_ROOT, or downloaded once with pip. Raises OSError without."""
+    named = os.environ.get("COMFYUI_FRONTEND_ROOT")
+    if named:
+        return Path(named)
+    cache = Path.home() / ".cache" / "dragnoise-tests" / f"frontend-{NEWEST_FRONTEND}"
+    static = cache / "comfyui_frontend_package" / "static"
+    if not (static / "index.html").exists():
+        package = f"comfyui-frontend-package=={NEWEST_FRONTEND}"
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(cache), package]
+        result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode:
+            raise OSError(f"{package} cannot be downloaded: {result.stderr.strip().splitlines()[-1]}")
+        with zipfile.ZipFile(next(cache.glob("*.whl"))) as wheel:
+            wheel.extractall(cache)
+    return static
+
+
+@contextmanager
+def running_host(host: Path, base: Path, frontend: Path | None):
+    """A server on a free port, its files under `base`, this pack alone in it; yields its address."""
+    (base / "custom_nodes").mkdir(parents=True)
+    (base / "custom_nodes" / "dragnoise").symlink_to(ROOT)
+    (base / "input").mkdir()
+    for name, size in {"wide.png": (96, 64), "other.png": (96, 64), "tall.png": (40, 80)}.items():
+        picture = Image.new("RGB", size, (90, 150, 90))
+        ImageDraw.Draw(picture).rectangle((8, 8, 24, 24), fill=(250, 240, 220))
+        picture.save(base / "input" / name)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [host_python(host), "main.py", "--cpu", "--port", str(port), "--base-directory", str(base)]
+    command += ["--database-url", f"sqlite:///{base}/comfyui.db", "--cache-none"]
+    command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", "dragnoise"]
+    command += ["--front-end-root", str(frontend)] if frontend else []
+    with open(base / "host.log", "w") as log, subprocess.Popen(command, cwd=host, stdout=log, stderr=log) as process:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            wait_for(lambda: get(url, "/object_info/DragNoisePoints"), 90, base / "host.log")
+            yield url
+        finally:
+            process.terminate()
+
+
+def wait_for(answer, seconds: float, log: Path):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            found = answer()
+            if found:
+                return found
+        except (urllib.error.URLError, ConnectionError):
+            pass
+        time.sleep(0.3)
+    raise TimeoutError(log.read_text()[-3000:])
+
+
+def get(url: str, path: str):
+    with urllib.request.urlopen(url + path) as response:
+        return json.loads(response.read())
+
+
+def post(url: str, path: str, value) -> None:
+    body = json.dumps(value).encode()
+    urllib.request.urlopen(urllib.request.Request(url + path, body, {"Content-Type": "application/json"})).close()
+
+
+class HostPage(PickerPage):
+    """ComfyUI's page. `errors` holds what our own files reported."""
+
+    def __init__(self, page, url: str, is_newest: bool, is_vue: bool):
+        self.page, self.url, self.is_newest, self.is_vue = page, url, is_newest, is_vue
+        self.mouse, self.keyboard = page.mouse, page.keyboard
+        self.errors = []
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: self._note(f"{error} {error.stack}"))
+        page.on("console", lambda message: message.type == "error" and self._note(f"{message.text} {message.location}"))
+        post(url, "/settings", {**SETTINGS, "Comfy.VueNodes.Enabled": is_vue})
+        self.load_page()
+
+    def _note(self, text: str) -> None:
+        if "/extensions/dragnoise" in text or "DragNoise" in text:
+            self.errors.append(text)
+
+    def load_page(self) -> None:
+        self.page.goto(self.url, timeout=60_000)
+        self.page.wait_for_function("() => window.app?.extensionManager && app.graph && !app.configuringGraph")
+        self.page.wait_for_function("() => window.LiteGraph?.registered_node_types.DragNoisePoints")
+        self.js(CAPTURE)
+
+    def clear(self) -> None:
+        self.js(
+            """() => {
+                const root = app.rootGraph ?? app.graph;
+                if (app.canvas.graph !== root) app.canvas.setGraph(root);
+                root.clear();
+                stages.length = 0;
+                app.canvas.ds.scale = 1;
+                app.canvas.ds.offset = [0, 0];
+            }"""
+        )
+
+    def add(self, kind: str, position=(0, 0), **values) -> str:
+        """Add a node to the graph that is open, set its widgets; returns its id."""
+        return self.js(
+            """([kind, position, values]) => {
+                const node = LiteGraph.createNode(kind);
+                node.pos = position;
+                (app.canvas.graph ?? app.graph).add(node);
+                for (const widget of node.widgets ?? []) if (widget.name in values) widget.value = values[widget.name];
+                app.canvas.setDirty(true, true);
+                return node.id;
+            }""",
+            [kind, list(position), values],
+        )
+
+    def link(self, source, output: int, target, name: str) -> None:
+        self.js(
+            """([source, output, target, name]) => {
+                const graph = app.canvas.graph ?? app.graph;
+                const node = graph.getNodeById(target);
+                graph.getNodeById(source).connect(output, node, node.inputs.findIndex((input) => input.name === name));
+            }""",
+            [source, output, target, name],
+        )
+
+    def unlink(self, target, name: str) -> None:
+        self.js(
+            """([target, name]) => {
+                const node = app.graph.getNodeById(target);
+                node.disconnectInput(node.inputs.findIndex((input) => input.name === name));
+            }""",
+            [target, name],
+        )
+
+    def wait_for_picker(self) -> None:
+        self.page.wait_for_function(
+            "() => window.stages?.length && stages.at(-1).surface.isConnected && stages.at(-1).view.width > 0"
+        )
+        self.js("() => { const stage = stages.at(-1); window.picker = { stage, model: stage.model, mask: stage.mask }; }")
+
+    def wait_for_picture(self, width: int, height: int) -> None:
+        self.page.wait_for_function(
+            "([w, h]) => picker.stage.picture && picker.model.stage.width === w && picker.model.stage.height === h",
+            arg=[width, height],
+        )
+
+    def with_picture(self, name: str = "wide.png", size=(96, 64)) -> tuple[str, str]:
+        """A graph of LoadImage and DragNoisePoints, the picture seen; returns their ids."""
+        loader = self.add("LoadImage", (40, 120), image=name)
+        points = self.add("DragNoisePoints", (480, 120))
+        self.link(loader, 0, points, "image")
+        self.wait_for_picker()
+        self.wait_for_picture(*size)
+        return loader, points
+
+    def prompt(self) -> dict:
+        """What would be sent to Python: {id: {class_type, inputs}}."""
+        return self.js("async () => (await app.graphToPrompt()).output")
+
+    def prompt_of(self, kind: str) -> list[dict]:
+        return [node["inputs"] for node in self.prompt().values() if node["class_type"] == kind]
+
+    def stored(self) -> dict:
+        """The workflow as it would be saved."""
+        return self.js("async () => (await app.graphToPrompt()).workflow")
+
+    def load(self, workflow: dict) -> None:
+        self.js("() => (stages.length = 0)")
+        self.js("(workflow) => app.loadGraphData(workflow)", workflow)
+
+    def nodes(self) -> list:
+        return self.js("() => app.graph.nodes.map((node) => node.type)")
+
+    def run(self, seconds: float = 60) -> dict:
+        """Queue the graph as Run does and wait; returns the history's entry."""
+        done = set(get(self.url, "/history"))
+        self.js("() => app.queuePrompt(0, 1)")
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            new = {key: entry for key, entry in get(self.url, "/history").items() if key not in done}
+            if new:
+                return next(iter(new.values()))
+            self.page.wait_for_timeout(200)
+        raise TimeoutError("the run did not end")
+
+    def focus_graph(self) -> None:
+        """Click on an empty place of the graph, so that keys are the graph's."""
+        self.mouse.click(1250, 700)
