@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import queue
+import socket
 import subprocess
 import threading
 import time
@@ -33,15 +34,23 @@ class Run:
     progress: list = field(default_factory=list)
     previews: int = 0
     texts: list = field(default_factory=list)
+    paths: list = field(default_factory=list)
     error: dict | None = None
     interrupted: bool = False
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 class RealHost:
     """ComfyUI on the CPU with only this pack and the testing pack. Use as a context manager."""
 
-    def __init__(self, base: Path, pack_name="comfyui-dragnoise", port=8399, environment=None, folder=None):
-        self.base, self.port, self.folder = base, port, folder
+    def __init__(self, base: Path, pack_name="comfyui-dragnoise", environment=None, folder=None):
+        self.base, self.port, self.folder = base, free_port(), folder
         # One thread: several servers and tests share few cores.
         self.environment = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
         self.names = [pack_name, "testing_pack"]
@@ -122,6 +131,8 @@ class RealHost:
                 continue
             message = json.loads(message)
             kind, data = message["type"], message["data"]
+            if kind == "dragnoise_path":
+                run.paths.append(data)
             if data.get("prompt_id") != queued["prompt_id"]:
                 continue
             during(kind, data)

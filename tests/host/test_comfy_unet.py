@@ -1,5 +1,6 @@
 """The U-Net cut at its bottleneck: equal to the host's own forward pass, with right gradients, whatever the weights."""
 
+import comfy.hooks
 import pytest
 import torch
 from comfy.ldm.modules.attention import attention_basic
@@ -224,6 +225,21 @@ def test_guidance_that_runs_the_model_again(wanted_gradient):
     model = PerturbedAttentionGuidance.execute(tiny_model(), 3.0)[0]
     found = inside(model, tiny_conditioning(), gradient_at_tap)
     torch.testing.assert_close(found, wanted_gradient)
+
+
+def test_a_lora_that_hangs_on_the_prompt():
+    model = tiny_model()
+    key = "diffusion_model.output_blocks.0.0.in_layers.2.weight"
+    before = model.model.state_dict()[key].clone()
+    lora = {"lora_unet_output_blocks_0_0_in_layers_2.diff": torch.full(before.shape, 0.05)}
+    prompt, options = tiny_conditioning()[0]
+    hooked = [[prompt, {**options, "hooks": comfy.hooks.create_hook_lora(lora, 1.0, 1.0)}]]
+    ours, host = inside(model, hooked, both_epsilons)
+    plain = inside(model, [[prompt, options]], host_epsilon)
+    assert (host - plain).norm() > 1e-3 * host.norm()
+    torch.testing.assert_close(ours, host, rtol=1e-4, atol=1e-5)
+    assert inside(model, hooked, gradient_at_tap).norm() > 0.1
+    assert torch.equal(model.model.state_dict()[key], before)
 
 
 def test_a_model_from_the_hosts_training_node():

@@ -1,12 +1,16 @@
 """The whole pack on the real server, as a person uses it."""
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from dragnoise_pack.dragnoise_core.demo.loader import load_keypoint_regressor
+from dragnoise_pack.dragnoise_core.demo.scenes.drags import drag_points, example_drags
+from dragnoise_pack.dragnoise_core.drawing import to_tensor
 from PIL import Image
 from real_host import RealHost, Refused
 
@@ -117,6 +121,9 @@ def test_an_edit_step_by_step(host, family):
     path = json.loads(run.outputs["optimize"]["dragnoise_path"][0])
     assert (path["width"], path["height"]) == (SIDE, SIDE)
     assert len(path["path"]) == 7 and len(path["path"][0]) == 1
+    # The picker sees the path grow as well.
+    assert run.paths and run.paths[0]["node"] == "optimize"
+    assert json.loads(run.paths[0]["path"])["path"][0] == path["path"][1]
     # A bar that moves at every step, and pictures although previews are switched off on this server.
     assert [value for node, value, _ in run.progress if node == "optimize" and value] == [1, 2, 3, 4, 5, 6]
     assert [value for node, value, _ in run.progress if node == "sample" and value] == [1, 2, 3, 4, 5, 6, 7]
@@ -332,6 +339,49 @@ def test_points_by_link_from_another_node(host):
     assert linked.outputs["measure"]["text"] == host.run(graph()).outputs["measure"]["text"]
 
 
+def test_an_inpainting_mask_in_the_latent_is_left_behind(host):
+    plain = host.run(graph())
+    nodes = graph()
+    nodes["solid"] = ("SolidMask", {"value": 0.3, "width": 30, "height": 30})
+    nodes["masked"] = ("SetLatentNoiseMask", {"samples": ["encode", 0], "mask": ["solid", 0]})
+    nodes["invert"][1]["latent"] = ["masked", 0]
+    run = host.run(nodes)
+    assert run.outputs["measure"]["text"] == plain.outputs["measure"]["text"]
+    assert run.outputs["measure"]["keys"] == ["samples"]
+
+
+def test_the_demo_model_turns_a_head(host):
+    drag = example_drags()["face"]
+    (handle, target) = drag_points(drag)[0]
+    nodes = {
+        "demo": ("DragNoiseDemoModel", {"scene": "face", "seed": 0}),
+        "points": ("DragNoisePoints", {"points": points((handle, target), side=256), "image": ["demo", 3]}),
+        "edit": (
+            "DragNoiseEdit",
+            {
+                "model": ["demo", 0],
+                "vae": ["demo", 1],
+                "positive": ["demo", 2],
+                "image": ["demo", 3],
+                "points": ["points", 0],
+                "preset": "default",
+                "steps": 50,
+                "strength": 0.7,
+            },
+        ),
+        "save": ("SaveImage", {"images": ["edit", 0], "filename_prefix": "turned"}),
+    }
+    run = host.run(nodes)
+    assert run.error is None
+    # For a picker whose picture no node upstream shows.
+    shown = run.outputs["points"]["dragnoise_picture"][0]
+    assert Image.open(host.base / shown["type"] / shown["subfolder"] / shown["filename"]).size == (256, 256)
+    picture = to_tensor(Image.open(host.base / "output" / run.outputs["save"]["images"][0]["filename"]))
+    with torch.inference_mode():
+        nose = load_keypoint_regressor().locate(picture, "face")["nose"][0].tolist()
+    assert math.dist(nose, target) < 0.6 * math.dist(handle, target)
+
+
 def test_targets_reached_at_once_change_nothing(host):
     run = host.run(graph(points(((20, 20), (20, 20)))))
     assert "the edit changes nothing" in run.outputs["optimize"]["text"][0]
@@ -414,7 +464,7 @@ def test_block_replacement(host):
 def test_saved_edits_survive_a_restart_and_hostile_files_are_refused(tmp_path):
     nodes = graph()
     nodes["save"] = ("DragNoiseSaveEdit", {"edit": ["optimize", 0], "filename_prefix": "dragnoise/edit"})
-    with RealHost(tmp_path, port=8398) as host:
+    with RealHost(tmp_path) as host:
         run = host.run(nodes)
         assert run.outputs["save"]["text"] == ["saved as dragnoise/edit_00001_.safetensors [output]"]
         for prefix in ("../edit", "/tmp/edit", ""):
@@ -424,7 +474,7 @@ def test_saved_edits_survive_a_restart_and_hostile_files_are_refused(tmp_path):
     del nodes["optimize"], nodes["points"]
     nodes["load"] = ("DragNoiseLoadEdit", {"file": "dragnoise/edit_00001_.safetensors [output]"})
     nodes["sample"][1]["edit"] = ["load", 0]
-    with RealHost(tmp_path, port=8398) as host:
+    with RealHost(tmp_path) as host:
         options = host.get("/object_info/DragNoiseLoadEdit")["DragNoiseLoadEdit"]["input"]["required"]["file"][1]
         assert options["options"] == ["dragnoise/edit_00001_.safetensors [output]"]
         again = host.run(nodes)
@@ -449,6 +499,6 @@ def test_any_folder_name_a_copy_another_working_folder_and_an_ascii_console(tmp_
     ignored = shutil.ignore_patterns(".git", "tests", "out", ".venv", ".whl", "node_modules")
     shutil.copytree(PACK, copy, ignore=ignored)
     environment = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C", "LANG": "C"}
-    with RealHost(tmp_path, name, port=8397, environment=environment, folder=tmp_path) as host:
+    with RealHost(tmp_path, name, environment=environment, folder=tmp_path) as host:
         assert "DragNoiseEdit" in host.get("/object_info")
         assert host.run(graph()).error is None
