@@ -10,7 +10,7 @@ from torch import Tensor
 from ...errors import DragNoiseError
 from . import SIZE, find_kind, keypoints, render, sample_parameters
 
-ATTEMPTS = 2000
+ATTEMPTS = 500
 BORDER = 6.0  # pixels of a 256-pixel picture that a dragged point keeps from its edge
 
 # Per kind: what a person would drag and the parameters that answer to it.
