@@ -1,5 +1,6 @@
 """A ComfyUI server with this pack in it, and driving the picker in its page."""
 
+import io
 import json
 import os
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import zipfile
 from contextlib import contextmanager
@@ -208,10 +210,13 @@ class HostPage(PickerPage):
     def nodes(self) -> list:
         return self.js("() => app.graph.nodes.map((node) => node.type)")
 
-    def run(self, seconds: float = 60) -> dict:
-        """Queue the graph as Run does and wait; returns the history's entry."""
+    def run(self, seconds: float = 60, press: bool = False) -> dict:
+        """Queue the graph, with `press` through the page's Run button, and wait; returns the history's entry."""
         done = set(get(self.url, "/history"))
-        self.js("() => app.queuePrompt(0, 1)")
+        if press:
+            self.page.get_by_role("button", name="Run").first.click()
+        else:
+            self.js("() => app.queuePrompt(0, 1)")
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             new = {key: entry for key, entry in get(self.url, "/history").items() if key not in done}
@@ -219,6 +224,11 @@ class HostPage(PickerPage):
                 return next(iter(new.values()))
             self.page.wait_for_timeout(200)
         raise TimeoutError("the run did not end")
+
+    def picture(self, image: dict) -> Image.Image:
+        """The picture that an output names."""
+        with urllib.request.urlopen(f"{self.url}/view?{urllib.parse.urlencode(image)}") as response:
+            return Image.open(io.BytesIO(response.read())).convert("RGB")
 
     def focus_graph(self) -> None:
         """Click on an empty place of the graph, so that keys are the graph's."""

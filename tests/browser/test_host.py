@@ -1,14 +1,13 @@
 """The picker in the real ComfyUI: oldest and newest frontend, canvas and Vue nodes."""
 
-import io
 import json
-import urllib.parse
-import urllib.request
 
 import pytest
+import torch
 from find_host import find_host
-from host_page import HostPage, newest_frontend, running_host
-from PIL import Image
+from host_page import ROOT, HostPage, newest_frontend, running_host
+
+from dragnoise_core.demo.loader import load_keypoint_regressor
 
 HOST = find_host()
 if HOST is None:
@@ -58,8 +57,7 @@ def test_the_value_that_reaches_python(host):
     entry = host.run()
     assert entry["status"]["status_str"] == "success", entry["status"]
     (image,) = entry["outputs"][str(preview)]["images"]
-    with urllib.request.urlopen(f"{host.url}/view?{urllib.parse.urlencode(image)}") as response:
-        overlay = Image.open(io.BytesIO(response.read())).convert("RGB")
+    overlay = host.picture(image)
     around = [overlay.getpixel((x, y)) for x in range(66, 75) for y in range(44, 53)]
     assert any(blue > 150 and blue > red + 60 for red, _, blue in around), around
 
@@ -97,8 +95,7 @@ def test_the_mask_is_uploaded_and_reaches_python(host):
     entry = host.run()
     assert entry["status"]["status_str"] == "success", entry["status"]
     (image,) = entry["outputs"][str(shown)]["images"]
-    with urllib.request.urlopen(f"{host.url}/view?{urllib.parse.urlencode(image)}") as response:
-        mask = Image.open(io.BytesIO(response.read())).convert("L")
+    mask = host.picture(image).convert("L")
     assert mask.size == (96, 64)
     assert (mask.getpixel((45, 50)), mask.getpixel((45, 8))) == (255, 0)
 
@@ -340,4 +337,58 @@ def test_screenshot(host, screenshots):
     host.with_picture()
     host.drag((20, 20), (60, 30))
     host.drag((30, 50), (75, 45))
-    host.page.screenshot(path=screenshots / f"host-{host.url.rsplit(':')[-1]}-{'vue' if host.is_vue else 'canvas'}.png")
+    name = f"{'newest' if host.is_newest else 'oldest'}-{'vue' if host.is_vue else 'canvas'}.png"
+    host.page.screenshot(path=screenshots / name)
+
+
+def open_start_here(host) -> tuple[str, list]:
+    """Load the start-here workflow with its picker in sight, as a person who just opened it; returns the id of the
+    node that shows the result, and the one pair."""
+    workflow = json.loads((ROOT / "example_workflows" / "01_start_here.json").read_text())
+    edit = next(node["id"] for node in workflow["nodes"] if node["type"] == "DragNoiseEdit")
+    result = next(link[3] for link in workflow["links"] if link[1] == edit and link[2] == 0)
+    host.load(workflow)
+    host.wait_for_picker()
+    host.js("() => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [-600, -200]; app.canvas.setDirty(true, true); }")
+    host.page.wait_for_timeout(700)
+    (pair,) = host.pairs
+    return str(result), pair
+
+
+def test_start_here_runs_and_shows_picture_path_and_result(host):
+    """With few steps: what is shown where, not how well it drags."""
+    result, (handle, _) = open_start_here(host)
+    host.js(
+        """() => {
+            const edit = app.graph.nodes.find((node) => node.type === "DragNoiseEdit");
+            for (const [name, value] of [["steps", 6], ["iterations", 2]]) {
+                edit.widgets.find((widget) => widget.name === name).value = value;
+            }
+        }"""
+    )
+    entry = host.run(seconds=200, press=True)
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    host.wait_for_picture(256, 256)
+    (path,) = host.js("() => picker.stage.paths")
+    assert path[0] == pytest.approx(handle, abs=8)
+    assert host.picture(entry["outputs"][result]["images"][0]).size == (256, 256)
+
+
+def test_the_whole_drag_as_a_person_does_it(host, screenshots):
+    """Open start-here, drag the nose's target further, Run: the nose of the result went there."""
+    if host.is_newest:
+        pytest.skip("minutes on a CPU; run once, with the oldest frontend")
+    result, (handle, target) = open_start_here(host)
+    host.drag(target, (target[0] + 4, target[1] + 4))
+    ((_, target),) = host.pairs
+    entry = host.run(seconds=500, press=True)
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    host.wait_for_picture(256, 256)
+    (path,) = host.js("() => picker.stage.paths")
+    assert path[0] == pytest.approx(handle, abs=8) and path[-1] == pytest.approx(target, abs=8)
+    if screenshots:
+        host.page.screenshot(path=screenshots / "whole-drag.png")
+    picture = host.picture(entry["outputs"][result]["images"][0])
+    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).reshape(256, 256, 3)
+    found = load_keypoint_regressor().locate(pixels.permute(2, 0, 1)[None] / 255, "face")["nose"][0].tolist()
+    assert found == pytest.approx(target, abs=10), f"the nose is at {found}"

@@ -12,6 +12,11 @@ export function inputIndex(node, name) {
   return node.inputs?.findIndex((input) => input.name === name) ?? -1;
 }
 
+export function isLinked(node, name) {
+  const index = inputIndex(node, name);
+  return index >= 0 && Boolean(node.getInputLink(index));
+}
+
 /** The node that computes what arrives at the input `index` of `node`, or null. */
 export function sourceNode(node, index, rootGraph) {
   for (let step = 0; step < MAX_STEPS && node && index >= 0; step++) {

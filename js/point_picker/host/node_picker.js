@@ -2,7 +2,7 @@
 
 import { PointPicker } from "../view/point_picker.js";
 import { handOnToGraph } from "./graph_events.js";
-import { inputIndex, nodeByExecutionId, sourceNode } from "./graph_walk.js";
+import { inputIndex, isLinked, nodeByExecutionId, sourceNode } from "./graph_walk.js";
 import { loadMask, loadPicture, uploadMask } from "./mask_store.js";
 import { fileUrl, findPicture } from "./picture_source.js";
 
@@ -116,12 +116,14 @@ export class NodePicker {
 
   #lookForPicture() {
     const file = findPicture(this.#node, this.#app);
-    const blank = this.#blankSize();
-    const sight = file ? fileUrl(file, this.#api) : `${blank.width} x ${blank.height}`;
+    const willCome = isLinked(this.#node, "image");
+    const blank = (willCome && this.#model.ownSize) || this.#blankSize();
+    const blankText = willCome ? "The picture is seen after one run." : "No picture is linked.";
+    const sight = file ? fileUrl(file, this.#api) : `${blank.width} x ${blank.height}: ${blankText}`;
     if (sight === this.#sight) return;
     this.#sight = sight;
     if (!file) {
-      this.#picker.setPicture(null, blank);
+      this.#picker.setPicture(null, blank, blankText);
       return;
     }
     loadPicture(sight).then(
@@ -140,8 +142,7 @@ export class NodePicker {
   }
 
   #lookForLinkedPoints() {
-    const index = inputIndex(this.#node, "points");
-    if (index < 0 || !this.#node.getInputLink(index)) {
+    if (!isLinked(this.#node, "points")) {
       if (this.#ownPoints === null) return;
       this.#model.load(this.#ownPoints);
       this.#ownPoints = null;
@@ -149,7 +150,7 @@ export class NodePicker {
       return;
     }
     this.#ownPoints ??= this.#model.text;
-    const source = sourceNode(this.#node, index, this.#rootGraph);
+    const source = sourceNode(this.#node, inputIndex(this.#node, "points"), this.#rootGraph);
     const text = source?.widgets?.map((widget) => widget.value).find((value) => typeof value === "string");
     this.#model.load(text ?? "");
     this.#picker.setReadOnly("The points come from the link.");

@@ -51,6 +51,12 @@ export class PickerModel {
     return this.#history.state.problem ?? "";
   }
 
+  /** The size of the picture that the stored points and mask were placed on; null when there are none. */
+  get ownSize() {
+    const { width, height, pairs, mask, sizeless } = this.#history.state;
+    return (pairs.length || mask.length) && !sizeless ? { width, height } : null;
+  }
+
   get canUndo() {
     return this.#history.canUndo;
   }

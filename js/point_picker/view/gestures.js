@@ -123,7 +123,7 @@ export class Gestures {
     const point = this.#stage.toPicture(place).map((value) => Math.round(value * 10) / 10);
     points.push(point);
     this.#stage.mask.extendStroke({ erase, diameter, points: points.slice(-2) });
-    this.#stage.render();
+    this.#stage.render("mask", "points");
   }
 
   #beginPinch() {
@@ -204,13 +204,13 @@ export class Gestures {
     this.#stage.hovered = isPoints ? this.#stage.hitTest(place, REACH[type] ?? REACH.mouse) : null;
     const { surface } = this.#stage;
     surface.style.cursor = this.#picker.isPanning ? "grab" : this.#stage.hovered ? "move" : isPoints ? "" : "none";
-    this.#stage.render(true);
+    this.#stage.render("points");
   }
 
   #leave() {
     if (this.#gesture) return;
     this.#stage.pointer = this.#stage.hovered = null;
-    this.#stage.render(true);
+    this.#stage.render("points");
   }
 
   #contextMenu(event) {

@@ -14,7 +14,6 @@ export class PointPicker {
   #notice = null;
   #readOnly = "";
   #isPanning = false;
-  #hasPicture = false;
 
   /** loadMask(name): a promise of the picture that a stored mask's name stands for. */
   constructor({ loadMask }) {
@@ -57,11 +56,11 @@ export class PointPicker {
     this.stage.disconnect();
   }
 
-  /** Show `picture` (an image or canvas), or, with null, a blank stage of {width, height}. */
-  setPicture(picture, size) {
-    const otherPicture = this.#hasPicture && picture !== null;
-    this.#hasPicture = picture !== null;
+  /** Show `picture` (an image or canvas), or, with null, a blank stage with `blankText`; `size`: {width, height}. */
+  setPicture(picture, size, blankText = "") {
+    const otherPicture = this.stage.picture !== null && picture !== null;
     this.stage.picture = picture;
+    this.stage.blankText = blankText;
     const lost = this.model.setStage(size, otherPicture);
     if (lost) {
       const pairs = lost === 1 ? "1 pair lies" : `${lost} pairs lie`;
@@ -75,7 +74,7 @@ export class PointPicker {
   setPaths(paths, size = this.model.stage) {
     const [x, y] = [this.model.stage.width / size.width, this.model.stage.height / size.height];
     this.stage.paths = paths.map((path) => path.map(([px, py]) => [px * x, py * y]));
-    this.stage.render(true);
+    this.stage.render("points");
   }
 
   /** With a reason, points are shown but not changed; with "" they can be changed again. */
@@ -134,7 +133,7 @@ export class PointPicker {
       setBrush: (size) => {
         settings.brush = Math.min(Math.max(size, 1), MAX_BRUSH);
         this.#refresh();
-        stage.render(true);
+        stage.render("points");
       },
       remove: () => model.selected && model.commit(commands.removePair(model.state, model.selected.index)),
       removeAll: () => model.commit(commands.removeAllPairs(model.state)),
@@ -163,8 +162,8 @@ export class PointPicker {
       this.#notice = null;
       this.stage.paths = [];
     }
-    const onlyPoints = kind === "select" || this.model.isPreviewing;
-    this.stage.render(onlyPoints);
+    if (kind === "select" || this.model.isPreviewing) this.stage.render("points");
+    else this.stage.render("mask", "points");
     if (this.model.isPreviewing) this.#refreshMessage();
     else this.#refresh();
   }

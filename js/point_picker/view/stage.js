@@ -1,4 +1,4 @@
-/** The stage: picture, mask and points on two canvases, and the viewport through which they are seen. */
+/** The stage: picture, mask and points, a canvas each, and the viewport through which they are seen. */
 
 import * as geometry from "../model/geometry.js";
 import { pendingIndex } from "../model/commands.js";
@@ -6,9 +6,10 @@ import { drawBrush, drawPairs, drawPaths, drawPendingLine } from "./drawing.js";
 import { element } from "./elements.js";
 
 const MASK_OPACITY = 0.5;
+const LAYERS = ["picture", "mask", "points"];
 
 export class Stage {
-  #dirty = { base: true, overlay: true };
+  #dirty = new Set(LAYERS);
   #frame = 0;
   #observer = null;
 
@@ -18,6 +19,8 @@ export class Stage {
     this.settings = settings;
     this.mask = mask;
     this.picture = null;
+    /** What is written on the stage while there is no picture. */
+    this.blankText = "";
     this.paths = [];
     /** Where the pointer is, in view pixels, or null. */
     this.pointer = null;
@@ -28,9 +31,9 @@ export class Stage {
     this.viewport = { scale: 1, x: 0, y: 0 };
     this.isFitted = true;
     this.onViewportChange = () => {};
-    this.base = element("canvas");
-    this.overlay = element("canvas");
-    this.surface = element("div", "dn-surface", {}, this.base, this.overlay);
+    this.layers = Object.fromEntries(LAYERS.map((name) => [name, element("canvas")]));
+    this.layers.mask.style.opacity = MASK_OPACITY;
+    this.surface = element("div", "dn-surface", {}, ...Object.values(this.layers));
   }
 
   /** Start following the surface's size; `disconnect` ends it. */
@@ -102,10 +105,9 @@ export class Stage {
     else this.#show(geometry.bounded(this.viewport, this.model.stage, this.view));
   }
 
-  /** Draw on the next frame: everything, or only what lies over the picture. */
-  render(onlyOverlay = false) {
-    this.#dirty.overlay = true;
-    this.#dirty.base ||= !onlyOverlay;
+  /** Draw these layers, or all, on the next frame. */
+  render(...layers) {
+    for (const layer of layers.length ? layers : LAYERS) this.#dirty.add(layer);
     this.#frame ||= requestAnimationFrame(() => this.#draw());
   }
 
@@ -127,11 +129,12 @@ export class Stage {
     const { width, height } = this.view;
     if (!width || !height) return;
     const density = devicePixelRatio * Math.min(Math.max(1 / this.screenPixel, 1), 2);
-    this.#dirty.base = this.#sized(this.base, density) || this.#dirty.base;
-    this.#sized(this.overlay, density);
-    if (this.#dirty.base) this.#drawBase(this.#cleared(this.base, density));
-    this.#drawOverlay(this.#cleared(this.overlay, density));
-    this.#dirty = { base: false, overlay: false };
+    const draw = { picture: this.#drawPicture, mask: this.#drawMask, points: this.#drawPoints };
+    for (const name of LAYERS) {
+      const resized = this.#sized(this.layers[name], density);
+      if (resized || this.#dirty.has(name)) draw[name].call(this, this.#cleared(this.layers[name], density));
+    }
+    this.#dirty.clear();
   }
 
   #sized(canvas, density) {
@@ -149,25 +152,30 @@ export class Stage {
     return context;
   }
 
-  #drawBase(context) {
-    const { stage, state } = this.model;
-    const [x, y] = this.toView([0, 0]);
-    const [width, height] = [stage.width * this.viewport.scale, stage.height * this.viewport.scale];
-    context.imageSmoothingEnabled = this.viewport.scale < 4;
-    context.imageSmoothingQuality = "medium";
-    if (this.picture) {
-      context.drawImage(this.picture, x, y, width, height);
-    } else {
-      drawBlank(context, x, y, width, height);
-    }
-    if (!this.settings.maskVisible || !state.mask.length) return;
-    this.mask.update(state);
-    context.globalAlpha = MASK_OPACITY;
-    context.drawImage(this.mask.canvas, x, y, width, height);
-    context.globalAlpha = 1;
+  /** Where the picture lies in the view: x, y, width, height. */
+  get #frameOfPicture() {
+    const { stage } = this.model;
+    return [...this.toView([0, 0]), stage.width * this.viewport.scale, stage.height * this.viewport.scale];
   }
 
-  #drawOverlay(context) {
+  #drawPicture(context) {
+    if (!this.picture) {
+      drawBlank(context, this.#frameOfPicture, this.blankText);
+      return;
+    }
+    context.imageSmoothingEnabled = this.viewport.scale < 4;
+    context.imageSmoothingQuality = "medium";
+    context.drawImage(this.picture, ...this.#frameOfPicture);
+  }
+
+  #drawMask(context) {
+    const { state } = this.model;
+    if (!this.settings.maskVisible) return;
+    this.mask.update(state);
+    context.drawImage(this.mask.canvas, ...this.#frameOfPicture);
+  }
+
+  #drawPoints(context) {
     const { model, settings, pointer } = this;
     if (this.paths.length) drawPaths(context, this.paths, this.viewport);
     const pending = model.state.pairs[pendingIndex(model.state)];
@@ -181,8 +189,8 @@ export class Stage {
   }
 }
 
-/** The stage without a picture: grey with a grid of eight fields. */
-function drawBlank(context, x, y, width, height) {
+/** The stage without a picture: grey with a grid of eight fields, and a line that says why. */
+function drawBlank(context, [x, y, width, height], text) {
   context.fillStyle = "#7f7f7f";
   context.fillRect(x, y, width, height);
   context.strokeStyle = "rgba(255, 255, 255, 0.12)";
@@ -195,4 +203,8 @@ function drawBlank(context, x, y, width, height) {
     context.lineTo(x + width, y + (height * line) / 8);
   }
   context.stroke();
+  context.fillStyle = "rgba(255, 255, 255, 0.8)";
+  context.font = "13px system-ui, sans-serif";
+  context.textAlign = "center";
+  context.fillText(text, x + width / 2, y + 24, width - 16);
 }
