@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..dragnoise_core.demo.loader import read_weights
 from ..dragnoise_core.demo.networks import PROMPTS
-from ..dragnoise_core.demo.scenes import KINDS, render, sample_parameters
+from ..dragnoise_core.demo.scenes import KINDS, find_kind, render, sample_parameters
 from ..dragnoise_core.demo.scenes.drags import example_drags
 from ..dragnoise_core.errors import DragNoiseError
 from .host_types import CATEGORY, to_host_image
@@ -50,6 +50,7 @@ class DragNoiseDemoModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, scene, seed) -> io.NodeOutput:
+        find_kind(scene)
         model, vae, prompts = load_demo_model()
         return io.NodeOutput(model, vae, [[prompts[scene], {}]], to_host_image(scene_picture(scene, seed)))
 

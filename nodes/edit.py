@@ -87,7 +87,7 @@ class DragNoiseEdit(io.ComfyNode):
         result = vae.decode(edited)[:, :height, :width]
         report = describe(edit)
         show_text(cls.hidden.unique_id, report)
-        return io.NodeOutput(result.cpu(), edit, ui=edit_ui(edit, report))
+        return io.NodeOutput(result.cpu(), edit, ui=edit_ui(edit, report, points))
 
 
 class DragNoiseSaveEdit(io.ComfyNode):

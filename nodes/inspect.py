@@ -115,7 +115,10 @@ def replace_block(model, block: str, index: int, start: float, stop: float):
     middle's and an output block's where the next output block receives it. What is remembered ends with the run.
     """
     unet = model.get_model_object("diffusion_model")
-    count = {"middle": 1, "input": len(unet.input_blocks), "output": len(unet.output_blocks) - 1}[block]
+    counts = {"middle": 1, "input": len(unet.input_blocks), "output": len(unet.output_blocks) - 1}
+    if block not in counts:
+        raise DragNoiseError(f"block is {block!r}; choose one of {', '.join(counts)}.")
+    count = counts[block]
     if index >= count:
         raise DragNoiseError(
             f"this model has {count} {block} blocks to replace; choose an index from 0 to {count - 1}."

@@ -71,7 +71,7 @@ class DragNoiseOptimize(io.ComfyNode):
         edit = run_optimisation(model, positive, latent_samples(latent, model), sigmas, points, mask, config, progress)
         report = describe(edit)
         show_text(cls.hidden.unique_id, report)
-        return io.NodeOutput(edit, report, ui=edit_ui(edit, report))
+        return io.NodeOutput(edit, report, ui=edit_ui(edit, report, points))
 
 
 def preset_input() -> io.Input:
@@ -118,7 +118,7 @@ def run_optimisation(
     return found[0]
 
 
-def edit_ui(edit: DragEdit, report: str) -> dict[str, tuple[str, ...]]:
-    """Return what the browser gets to see: the report, and the tracked path for the picker."""
-    path = path_text(edit.path, edit.points.width, edit.points.height)
+def edit_ui(edit: DragEdit, report: str, points: DragPoints) -> dict[str, tuple[str, ...]]:
+    """Return what the browser gets to see: the report, and for the picker the path over the picture of `points`."""
+    path = path_text(edit.path, points.width, points.height)
     return {"text": (report,), "dragnoise_path": (path,)}

@@ -32,7 +32,7 @@ def one_thread():
 
 
 @pytest.fixture(autouse=True)
-def inference_mode(request):
+def inference_mode():
     """The host runs every prompt in inference mode."""
-    with torch.inference_mode(not request.node.get_closest_marker("gradients")):
+    with torch.inference_mode():
         yield

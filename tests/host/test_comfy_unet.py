@@ -56,7 +56,7 @@ def test_decoder_continues_the_hosts_forward_pass(family, size):
 
 def test_other_nodes_patches_take_part():
     plain = tiny_model()
-    patched = FreeU_V2.execute(plain, 1.3, 1.4, 0.9, 0.2)[0]
+    patched = FreeU_V2().patch(plain, 1.3, 1.4, 0.9, 0.2)[0]
     patched.model_options["transformer_options"]["patches"]["output_block_patch"].append(scale_everything)
     ours, host = inside(patched, tiny_conditioning(), both_epsilons)
     unpatched = inside(plain, tiny_conditioning(), host_epsilon)

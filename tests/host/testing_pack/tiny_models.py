@@ -65,12 +65,13 @@ def tiny_conditioning(seed=0):
 
 def randomise(module, seed):
     """Fill a network, whose weights the host leaves as they come from memory, so that signals neither fade nor grow."""
-    generator = torch.Generator().manual_seed(seed)
+    device = next(module.parameters()).device
+    generator = torch.Generator(device).manual_seed(seed)
     with torch.no_grad():
         for name, weight in module.named_parameters():
             if weight.ndim > 1:
-                drawn = torch.randn(weight.shape, generator=generator) / math.sqrt(weight[0].numel())
+                drawn = torch.randn(weight.shape, generator=generator, device=device) / math.sqrt(weight[0].numel())
             else:
-                drawn = torch.full(weight.shape, float(name.endswith("weight")))
-                drawn += 0.1 * torch.randn(weight.shape, generator=generator)
+                drawn = 0.1 * torch.randn(weight.shape, generator=generator, device=device)
+                drawn += float(name.endswith("weight"))
             weight.copy_(drawn)

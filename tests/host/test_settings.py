@@ -1,0 +1,29 @@
+"""Every setting of the core can be reached from the node, and "as the preset" means just that."""
+
+from dataclasses import fields
+
+import pytest
+from dragnoise_pack.dragnoise_core.configuration import PRESETS, RANGES, OptimisationConfig
+from dragnoise_pack.nodes.optimisation import AS_PRESET, SETTINGS, DragNoiseOptimize, preset_input, read_config
+
+
+def defaults():
+    schema = DragNoiseOptimize.define_schema()
+    return {entry.id: entry.default for entry in schema.inputs if entry.id in SETTINGS}
+
+
+def test_every_setting_has_an_input():
+    assert set(SETTINGS) == {field.name for field in fields(OptimisationConfig)} == set(defaults())
+    assert set(preset_input().options) == set(PRESETS)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_untouched_inputs_leave_the_preset_as_it_is(name):
+    assert read_config(name, defaults()) == PRESETS[name]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_value_replaces_the_presets(name):
+    lowest = RANGES[name][0] if name in RANGES else {"template": "original", "propagation": "delta"}[name]
+    assert getattr(read_config("paper", {**defaults(), name: lowest}), name) == lowest
+    assert AS_PRESET != lowest != -1
