@@ -109,7 +109,7 @@ class ComfySplitUNet:
     def _differentiable(self, heard: "_Heard") -> Iterator[None]:
         """Leave inference mode, gradients as the caller has them: leaving alone would turn them on."""
         gradient = torch.is_grad_enabled()
-        tensors = _NormalTensors() if heard.has_patches else contextlib.nullcontext()
+        tensors = _NormalTensors() if heard.foreign_tensors else contextlib.nullcontext()
         with torch.inference_mode(False), torch.set_grad_enabled(gradient), self._without_gradient(heard.unet), tensors:
             yield
 
@@ -194,7 +194,11 @@ class _Heard:
         self.residual = _copy(middle_residual(control))
         patches = dict(transformer_options.get("patches", {}))
         # Ours comes first: the decoder is given what the other patches get to see, and runs them itself.
-        self.has_patches = any(patches.values()) or any(transformer_options.get("patches_replace", {}).values())
+        self.foreign_tensors = (
+            any(patches.values())
+            or any(transformer_options.get("patches_replace", {}).values())
+            or any(map(_makes_weights, self.unet.output_blocks.modules()))
+        )
         self.patches = patches.get("output_block_patch", [])
         patches["output_block_patch"] = [self._keep_block, *self.patches]
         patches["emb_patch"] = [*patches.get("emb_patch", []), self._keep_embedding]
@@ -227,11 +231,23 @@ class _Heard:
 
 
 class _NormalTensors(TorchFunctionMode):
-    """Shows every operation aliases in place of inference tensors: other nodes' patches bring theirs along."""
+    """Shows every operation aliases in place of inference tensors: patches and weight functions bring theirs along.
+
+    It makes an iteration about a third slower, so it is on only where there are such.
+    """
 
     def __torch_function__(self, function, types, arguments=(), options=None):
         arguments, options = tree_map(_normal, (arguments, options or {}))
         return function(*arguments, **options)
+
+
+def _makes_weights(module: torch.nn.Module) -> bool:
+    # `_v`: hosts with dynamic memory keep a module's loaded weights outside its parameters.
+    return (
+        bool(getattr(module, "weight_function", ()))
+        or bool(getattr(module, "bias_function", ()))
+        or hasattr(module, "_v")
+    )
 
 
 def _normal(value: Any) -> Any:

@@ -49,7 +49,7 @@ def check_model(model) -> None:
             f"{TRAINING_STEPS} are needed: leave out the LCM sampling node."
         )
     config = model.model.model_config
-    if config.scaled_fp8 is not None and config.optimizations.get("fp8"):
+    if getattr(config, "scaled_fp8", None) is not None and config.optimizations.get("fp8"):
         raise DragNoiseError(
             f"{name} multiplies in scaled fp8, which has no gradient; load it without the fp8 matrix option."
         )

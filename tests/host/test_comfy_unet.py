@@ -163,6 +163,18 @@ def test_a_partly_unloaded_model_with_a_lora(wanted_gradient):
     torch.testing.assert_close(found, merged, rtol=1e-4, atol=1e-5)
 
 
+def test_weights_that_a_function_keeps():
+    """A weight function may return what it made earlier, in inference mode."""
+    model = tiny_model()
+    kept = model.model.diffusion_model.output_blocks[1][0].in_layers[2].weight.data * 1.5
+    key = "diffusion_model.output_blocks.1.0.in_layers.2.weight"
+    model.add_weight_wrapper(key, lambda weight: kept)
+    scaled = tiny_model()
+    scaled.add_patches({key: ("set", (kept,))}, 1.0)
+    found = inside(model, tiny_conditioning(), gradient_at_tap)
+    torch.testing.assert_close(found, inside(scaled, tiny_conditioning(), gradient_at_tap), rtol=1e-4, atol=1e-5)
+
+
 def test_weights_stored_in_eight_bits():
     small = tiny_model(dtype=torch.float8_e4m3fn, manual_cast=torch.float32)
     large = tiny_model()
