@@ -163,6 +163,17 @@ def test_controlnets_residual_is_added_to_the_edit():
     assert not torch.equal(own.seen[0][2], final.seen[0][2])
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_model_gets_the_same():
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    edit = make_edit(schedule(), propagation="delta")
+    plain = ksampler(apply_edit(tiny_model(), edit), 3.0, None)[0]["samples"]
+    compiled = tiny_model()
+    set_torch_compile_wrapper(compiled, backend="eager")
+    torch.testing.assert_close(ksampler(apply_edit(compiled, edit), 3.0, None)[0]["samples"], plain)
+
+
 def test_free_steps_can_be_changed():
     edit = make_edit(schedule())
     assert with_free_steps(edit, -1) is edit

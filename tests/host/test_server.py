@@ -405,10 +405,9 @@ def test_refusals_name_the_reason(host):
     wrong["invert"][1]["latent"] = ["empty", 0]
     assert "[1, 4, height, width]" in failing(host, wrong)
     foreign = graph()
-    foreign["sigmas"] = ("ManualSigmas", {"sigmas": "700.0, 10.0, 1.0"}) if manual_sigmas(host) else None
-    if foreign["sigmas"]:
-        foreign["optimize"][1]["sigmas"] = ["sigmas", 0]
-        assert "the sigmas go from 700.000" in failing(host, foreign)
+    foreign["levels"] = ("KarrasScheduler", {"steps": 5, "sigma_max": 700.0, "sigma_min": 0.1, "rho": 7.0})
+    foreign["optimize"][1]["sigmas"] = ["levels", 0]
+    assert "the sigmas go from 700.000" in failing(host, foreign)
     other = graph()
     other["other"] = ("BasicScheduler", {"model": ["model", 0], "scheduler": "karras", "steps": 9, "denoise": 1.0})
     other["sample"][1]["sigmas"] = ["other", 0]
@@ -424,10 +423,6 @@ def test_refusals_name_the_reason(host):
     size["small_latent"] = ("VAEEncode", {"pixels": ["small", 0], "vae": ["model", 1]})
     size["sample"][1]["latent"] = ["small_latent", 0]
     assert re.search(r"64 x 2 x 4.*64 x 2 x 2", failing(host, size))
-
-
-def manual_sigmas(host):
-    return "ManualSigmas" in host.get("/object_info")
 
 
 @pytest.mark.parametrize(
