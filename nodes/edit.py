@@ -14,7 +14,16 @@ from ..dragnoise_core.errors import DragNoiseError
 from ..dragnoise_core.points import DragPoints
 from ..dragnoise_core.schedule import ddim_sigmas
 from .host_sampling import check_model, denoise, noise_table
-from .host_types import CATEGORY, DragEditType, DragPointsType, content_hash, stored_file, to_core_image, to_host_image
+from .host_types import (
+    CATEGORY,
+    DragEditType,
+    DragPointsType,
+    content_hash,
+    inside,
+    stored_file,
+    to_core_image,
+    to_host_image,
+)
 from .inversion import run_inversion, schedule_inputs
 from .optimisation import SHOWN_FIRST, edit_ui, preset_input, read_config, run_optimisation, setting_input
 from .progress import NodeProgress, describe, show_text
@@ -112,10 +121,8 @@ class DragNoiseSaveEdit(io.ComfyNode):
 
     @classmethod
     def execute(cls, edit, filename_prefix) -> io.NodeOutput:
-        output = os.path.realpath(folder_paths.get_output_directory())
-        wanted = os.path.realpath(os.path.join(output, filename_prefix))
-        if not filename_prefix.strip() or not wanted.startswith(output + os.sep):
-            raise DragNoiseError(f"{filename_prefix!r} lies outside the output folder; choose a name inside.")
+        output = folder_paths.get_output_directory()
+        inside(output, filename_prefix, "edit file")
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, output)
         file = f"{name}_{counter:05}_.safetensors"
         save_edit(edit, os.path.join(folder, file))

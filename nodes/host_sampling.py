@@ -29,6 +29,13 @@ Body = Callable[[Any, Tensor, Tensor], Tensor]
 
 def check_model(model) -> None:
     """Raise DragNoiseError, naming the reason, for a model that cannot be dragged or carries an edit already."""
+    check_kind(model)
+    if model.model_options.get("transformer_options", {}).get(EDITED):
+        raise DragNoiseError("the model carries an edit already; connect the model from before DragNoise Apply.")
+
+
+def check_kind(model) -> None:
+    """Raise DragNoiseError, naming the reason, for a kind of model that cannot be dragged."""
     name = type(model.model).__name__
     unet = model.get_model_object("diffusion_model")
     unet = getattr(unet, "_orig_mod", unet)
@@ -53,8 +60,6 @@ def check_model(model) -> None:
         raise DragNoiseError(
             f"{name} multiplies in scaled fp8, which has no gradient; load it without the fp8 matrix option."
         )
-    if model.model_options.get("transformer_options", {}).get(EDITED):
-        raise DragNoiseError("the model carries an edit already; connect the model from before DragNoise Apply.")
 
 
 def noise_table(model) -> Tensor:

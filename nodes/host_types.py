@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from pathlib import Path
 from typing import Any
 
 import folder_paths
@@ -60,18 +59,28 @@ def stored_file(name: str, purpose: str) -> str:
     Raises DragNoiseError when it lies outside of them or does not exist.
     """
     plain, folder = folder_paths.annotated_filepath(name)
-    folder = os.path.realpath(folder or folder_paths.get_input_directory())
-    path = os.path.realpath(os.path.join(folder, plain))
-    if not path.startswith(folder + os.sep):
-        raise DragNoiseError(f"the {purpose} {name!r} lies outside the host's folders; choose one inside.")
+    path = inside(folder or folder_paths.get_input_directory(), plain, purpose)
     if not os.path.isfile(path):
         raise DragNoiseError(f"the {purpose} {name!r} does not exist; choose it again.")
     return path
 
 
+def inside(folder: str, name: str, purpose: str) -> str:
+    """Return the path of `name` in `folder`. Raises DragNoiseError when that lies outside."""
+    folder = os.path.abspath(folder)
+    path = os.path.abspath(os.path.join(folder, name))
+    if not path.startswith(folder + os.sep):
+        raise DragNoiseError(f"the {purpose} {name!r} lies outside the host's folders; choose one inside.")
+    return path
+
+
 def content_hash(path: str) -> str:
     """Return a hash of the file's content, by which the host sees that a file of the same name is another one."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def one_mask(mask: Tensor | None) -> Tensor | None:

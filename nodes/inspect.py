@@ -7,7 +7,7 @@ from torch import Tensor, cat, linspace
 from ..dragnoise_core.errors import DragNoiseError
 from ..dragnoise_core.propagation import check_schedule
 from .comfy_unet import KEY
-from .host_sampling import check_levels, check_model, denoise
+from .host_sampling import check_kind, check_levels, check_model, denoise
 from .host_types import CATEGORY, DragEditType, latent_samples
 from .progress import NodeProgress
 from .propagation import apply_edit
@@ -104,7 +104,7 @@ class DragNoiseBlockReplace(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, block, index, start, stop) -> io.NodeOutput:
-        check_model(model)
+        check_kind(model)
         return io.NodeOutput(replace_block(model, block, index, start, stop))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..dragnoise_core.edit import DragEdit
 from ..dragnoise_core.propagation import active_optimisation, check_schedule, propagate
 from .comfy_unet import KEY, middle_residual
-from .host_sampling import EDITED, check_levels, check_model, denoise
+from .host_sampling import EDITED, check_kind, check_levels, check_model, denoise
 from .host_types import CATEGORY, DragEditType, latent_samples
 from .progress import NodeProgress
 
@@ -53,6 +53,7 @@ class DragNoiseApply(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, edit, strength=1.0, free_steps=-1) -> io.NodeOutput:
+        check_kind(model)
         return io.NodeOutput(apply_edit(model, with_free_steps(edit, free_steps), strength))
 
 
@@ -89,7 +90,9 @@ class DragNoiseSample(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, positive, latent, sigmas, edit=None, negative=None, cfg=1.0) -> io.NodeOutput:
-        if edit is not None:
+        if edit is None:
+            check_kind(model)
+        else:
             check_model(model)
             check_schedule(edit, sigmas)
             model = apply_edit(model, edit)

@@ -464,7 +464,7 @@ def test_saved_edits_survive_a_restart_and_hostile_files_are_refused(tmp_path):
         assert run.outputs["save"]["text"] == ["saved as dragnoise/edit_00001_.safetensors [output]"]
         for prefix in ("../edit", "/tmp/edit", ""):
             nodes["save"][1]["filename_prefix"] = prefix
-            assert "outside the output folder" in failing(host, nodes)
+            assert "outside the host's folders" in failing(host, nodes)
     nodes = graph()
     del nodes["optimize"], nodes["points"]
     nodes["load"] = ("DragNoiseLoadEdit", {"file": "dragnoise/edit_00001_.safetensors [output]"})
