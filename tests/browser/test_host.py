@@ -101,6 +101,20 @@ def test_the_mask_is_uploaded_and_reaches_python(host):
     assert (mask.getpixel((45, 50)), mask.getpixel((45, 8))) == (255, 0)
 
 
+def test_a_mask_that_cannot_be_stored_stops_the_run_in_words(host):
+    host.with_picture()
+    host.drag((10, 10), (20, 10))
+    host.page.route("**/upload/image", lambda route: route.fulfill(status=507, body="full"))
+    host.button("Paint the mask: where the picture may change").click()
+    host.drag((30, 50), (60, 50))
+    host.page.wait_for_timeout(300)
+    assert "could not be stored: the server answered 507" in host.message
+    refused = host.js("() => app.graphToPrompt().then(() => '', (error) => error.message)")
+    assert "the painted mask could not be stored" in refused
+    host.page.unroute("**/upload/image")
+    assert host.prompt_of("DragNoisePoints")[0]["mask_image"].endswith(".png [input]")
+
+
 def test_save_and_load_keep_points_and_mask(host):
     host.with_picture()
     host.drag((20, 20), (60, 30))
@@ -255,6 +269,27 @@ def test_copy_and_paste_doubles_the_node_and_keeps_both(host):
     host.js("() => { window.picker = { stage: stages.at(-1), model: stages.at(-1).model }; picker.model.load(''); }")
     texts = [inputs["points"] for inputs in host.prompt_of("DragNoisePoints")]
     assert sorted(map(bool, texts)) == [False, True], "two nodes, two pickers"
+
+
+def test_switching_tabs_and_back_keeps_points_and_mask(host):
+    host.with_picture()
+    host.drag((20, 20), (60, 30))
+    host.button("Paint the mask: where the picture may change").click()
+    host.drag((30, 50), (60, 50))
+    (before,) = host.prompt_of("DragNoisePoints")
+    host.js("async () => { window.first = app.extensionManager.workflow.activeWorkflow; }")
+    host.js("() => app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
+    host.page.wait_for_function("() => !app.graph.nodes.length")
+    host.js("() => (stages.length = 0)")
+    if host.is_newest:
+        host.page.get_by_role("tab").first.click()
+    else:
+        host.page.locator(".workflow-tabs .p-togglebutton").first.click()
+    host.wait_for_picker()
+    host.wait_for_picture(96, 64)
+    assert host.prompt_of("DragNoisePoints") == [before]
+    host.drag((60, 30), (70, 30))
+    assert host.pairs == [[[20, 20], [70, 30]]]
 
 
 def test_in_a_subgraph(host):

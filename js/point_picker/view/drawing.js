@@ -2,30 +2,30 @@
 
 import { toView } from "../model/geometry.js";
 
-export const HANDLE_COLOUR = "#e0242f";
-export const TARGET_COLOUR = "#1668e8";
+const HANDLE_COLOUR = "#e0242f";
+const TARGET_COLOUR = "#1668e8";
 const PATH_COLOUR = "#ffd60a";
 const LIGHT = "#ffffff";
 const DARK = "rgba(0, 0, 0, 0.65)";
 const RADIUS = 8;
 
-/** Draw every pair of `state`; `selected` is {index, end} or null, `grabbed` an end that is being placed right now. */
-export function drawPairs(context, state, viewport, selected, grabbed) {
-  const order = state.pairs.map((_, index) => index);
-  if (selected) order.push(...order.splice(selected.index, 1));
-  for (const index of order) {
-    const { handle, target } = state.pairs[index];
-    const from = toView(viewport, handle);
-    const isSelected = selected?.index === index;
-    if (target) drawArrow(context, from, toView(viewport, target), isSelected);
-    for (const end of ["target", "handle"]) {
-      const point = end === "handle" ? handle : target;
+/** Draw the arrow of every whole pair of `state`; `selected` is {index, end} or null. */
+export function drawArrows(context, state, viewport, selected) {
+  for (const [index, { handle, target }] of inOrder(state.pairs, selected)) {
+    if (target) drawArrow(context, toView(viewport, handle), toView(viewport, target), selected?.index === index);
+  }
+}
+
+/** Draw both ends of every pair; `grabbed` is the end that is being placed right now, {index, end} or null. */
+export function drawEnds(context, state, viewport, selected, grabbed) {
+  for (const [index, { handle, target }] of inOrder(state.pairs, selected)) {
+    for (const [end, point, colour] of [["target", target, TARGET_COLOUR], ["handle", handle, HANDLE_COLOUR]]) {
       if (!point) continue;
       drawMarker(context, toView(viewport, point), {
         label: String(index + 1),
-        colour: end === "handle" ? HANDLE_COLOUR : TARGET_COLOUR,
+        colour,
         pending: !target,
-        selected: isSelected && selected.end === end,
+        selected: selected?.index === index && selected.end === end,
         hollow: grabbed?.index === index && grabbed.end === end,
       });
     }
@@ -70,6 +70,12 @@ export function drawBrush(context, at, radius, erase) {
   if (erase) context.setLineDash([4, 3]);
   strokeTwice(context, ring, 1.5, LIGHT);
   context.restore();
+}
+
+/** [index, pair] of all, the selected one last and so on top. */
+function inOrder(pairs, selected) {
+  const entries = [...pairs.entries()];
+  return selected ? [...entries.toSpliced(selected.index, 1), entries[selected.index]] : entries;
 }
 
 function drawMarker(context, [x, y], { label, colour, pending, selected, hollow }) {

@@ -199,7 +199,7 @@ function hint({ state, selected }, tool) {
   const pending = commands.pendingIndex(state);
   if (selected) {
     const point = state.pairs[selected.index]?.[selected.end];
-    const next = selected.index === pending ? "; now press its target" : "";
+    const next = selected.index === pending ? "; press its target" : "";
     const place = point?.map((value) => Math.round(value * 10) / 10).join(", ");
     if (point) return `${selected.end === "handle" ? "Handle" : "Target"} ${selected.index + 1} at ${place}${next}`;
   }

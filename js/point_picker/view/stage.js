@@ -2,7 +2,7 @@
 
 import * as geometry from "../model/geometry.js";
 import { pendingIndex } from "../model/commands.js";
-import { drawBrush, drawPairs, drawPaths, drawPendingLine } from "./drawing.js";
+import { drawArrows, drawBrush, drawEnds, drawPaths, drawPendingLine } from "./drawing.js";
 import { element } from "./elements.js";
 
 const MASK_OPACITY = 0.5;
@@ -33,7 +33,7 @@ export class Stage {
     this.onViewportChange = () => {};
     this.layers = Object.fromEntries(LAYERS.map((name) => [name, element("canvas")]));
     this.layers.mask.style.opacity = MASK_OPACITY;
-    this.surface = element("div", "dn-surface", {}, ...Object.values(this.layers));
+    this.surface = element("div", "dn-surface", { title: "" }, ...Object.values(this.layers));
   }
 
   /** Start following the surface's size; `disconnect` ends it. */
@@ -177,12 +177,13 @@ export class Stage {
 
   #drawPoints(context) {
     const { model, settings, pointer } = this;
-    if (this.paths.length) drawPaths(context, this.paths, this.viewport);
     const pending = model.state.pairs[pendingIndex(model.state)];
     if (pending && pointer && settings.tool === "points" && !this.hovered) {
       drawPendingLine(context, this.toView(pending.handle), pointer);
     }
-    drawPairs(context, model.state, this.viewport, model.selected, this.grabbed);
+    drawArrows(context, model.state, this.viewport, model.selected);
+    drawPaths(context, this.paths, this.viewport);
+    drawEnds(context, model.state, this.viewport, model.selected, this.grabbed);
     if (pointer && settings.tool !== "points") {
       drawBrush(context, pointer, (settings.brush * this.viewport.scale) / 2, settings.tool === "erase");
     }
