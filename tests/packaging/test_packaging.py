@@ -1,0 +1,91 @@
+"""What the registry, the host's help panel and its template browser need to find in this folder."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import tomllib
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+COMFY = PROJECT["tool"]["comfy"]
+INTERFACE = json.loads((ROOT / "tests" / "host" / "node_interface.json").read_text())
+HELP = ROOT / "js" / "docs"
+WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
+PICTURE_BYTES = 100_000
+
+
+def test_the_registrys_fields():
+    assert re.fullmatch(r"[a-z][a-z0-9-]{0,98}", PROJECT["project"]["name"])
+    assert "comfyui" not in PROJECT["project"]["name"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", PROJECT["project"]["version"])
+    assert PROJECT["project"]["urls"]["Repository"].startswith("https://")
+    assert COMFY["PublisherId"] and COMFY["DisplayName"]
+    assert re.fullmatch(r">=\d+\.\d+\.\d+", COMFY["requires-comfyui"])
+
+
+def test_the_icon():
+    path = ROOT / COMFY["Icon"].partition("/main/")[2]
+    with Image.open(path) as icon:
+        assert icon.width == icon.height <= 400
+
+
+def test_the_browsers_folder_is_named_in_one_place():
+    assert "web" not in COMFY, "the host would load every script twice"
+    assert (ROOT / re.search(r'WEB_DIRECTORY = "(.+)"', (ROOT / "__init__.py").read_text())[1]).is_dir()
+
+
+def test_the_host_is_asked_to_install_nothing():
+    assert not (ROOT / "requirements.txt").exists()
+    assert not (ROOT / "install.py").exists()
+
+
+def listed(*options):
+    result = subprocess.run(["git", "ls-files", *options], cwd=ROOT, capture_output=True, text=True)
+    if result.returncode:
+        pytest.skip("not a git checkout")
+    return set(result.stdout.splitlines())
+
+
+def test_the_archive_holds_the_pack_and_nothing_else():
+    archive = listed() - listed("--cached", "--ignored", "--exclude-from=.comfyignore")
+    folders = {name.partition("/")[0] for name in archive if "/" in name}
+    assert folders == {"dragnoise_core", "example_workflows", "js", "nodes"}
+    assert {"__init__.py", "pyproject.toml", "LICENSE", "README.md"} <= archive
+    assert any(name.startswith(COMFY["includes"][0]) for name in archive)
+
+
+def test_every_node_has_a_help_page_and_every_page_its_node():
+    assert {path.stem for path in HELP.glob("*.md")} == set(INTERFACE)
+
+
+@pytest.mark.parametrize("node", INTERFACE)
+def test_a_help_page_explains_its_node(node):
+    text = (HELP / f"{node}.md").read_text()
+    assert "## When to use" in text
+    explained = set(re.findall(r"`([^`]+)`", "".join(line.split("|")[1] for line in text.splitlines() if "|" in line)))
+    names = {*INTERFACE[node]["inputs"], *INTERFACE[node]["output_names"]}
+    assert names <= explained, f"not explained: {names - explained}"
+    assert explained <= names, f"no such input or output: {explained - names}"
+    for picture in re.findall(r"!\[.*?\]\((.+?)\)", text):
+        assert (HELP / picture).stat().st_size < PICTURE_BYTES
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_has_its_picture_and_known_nodes(path):
+    picture = path.with_suffix(".jpg")
+    assert picture.stat().st_size < PICTURE_BYTES
+    with Image.open(picture) as opened:
+        assert opened.format == "JPEG"
+    types = {node["type"] for node in json.loads(path.read_text())["nodes"]}
+    assert {name for name in types if name.startswith("DragNoise")} <= set(INTERFACE)
+
+
+def test_no_picture_is_left_over():
+    pictures = {path.stem for path in (ROOT / "example_workflows").glob("*.jpg")}
+    assert pictures == {path.stem for path in WORKFLOWS} and WORKFLOWS
+    linked = re.findall(r"!\[.*?\]\((.+?)\)", "".join(path.read_text() for path in HELP.glob("*.md")))
+    assert {path.name for path in HELP.glob("*.jpg")} == set(linked)
