@@ -1,5 +1,7 @@
 """The drag itself: optimises the bottleneck until the points have moved."""
 
+from dataclasses import fields
+
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -12,6 +14,7 @@ from .host_types import CATEGORY, DragEditType, DragPointsType, advanced, latent
 from .progress import NodeProgress, describe, path_text, show_text
 
 AS_PRESET = "as preset"
+# What the inputs say; there is one for every field of OptimisationConfig.
 SETTINGS = {
     "iterations": "Gradient steps in all, at most.",
     "learning_rate": "Size of the gradient steps. Higher moves the points faster and disturbs the picture more.",
@@ -25,6 +28,7 @@ SETTINGS = {
     "stop_distance": "A point nearer to its target than this has arrived, in cells of two pixels.",
     "propagation": "What later steps get: the optimised bottleneck (replace) or the difference that was made (delta).",
     "free_steps": "The last steps, which keep their own bottleneck: more detail returns, less of the drag stays.",
+    "descent": "Adam, or normalised gradient descent, which leaves alone what the drag does not touch.",
 }
 SHOWN_FIRST = ("iterations", "learning_rate", "mask_weight")
 
@@ -51,7 +55,7 @@ class DragNoiseOptimize(io.ComfyNode):
                 ),
                 preset_input(),
                 *(setting_input(name) for name in SHOWN_FIRST),
-                *advanced(*(setting_input(name) for name in SETTINGS if name not in SHOWN_FIRST)),
+                *advanced(*(setting_input(f.name) for f in fields(OptimisationConfig) if f.name not in SHOWN_FIRST)),
             ],
             outputs=[
                 DragEditType.Output(

@@ -14,6 +14,7 @@ LORA = "your_lora.safetensors"
 # A random checkpoint needs its files, and says nothing more at full size.
 SMALL = {"megapixels": 0.01, "steps": 4, "iterations": 4}
 TITLE_HEIGHT = 30
+ARRIVED = 6  # pixels of a 256-pixel picture; the drags are 15 to 45 long
 
 each_workflow = pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 
@@ -110,8 +111,8 @@ def test_it_runs(path, host, definitions):
     for node in real_nodes(workflow):
         if node["type"] in ("DragNoiseEdit", "DragNoiseOptimize"):
             report = run.outputs[str(node["id"])]["text"][0]
-            left = float(re.search(r"distance left: (\d+\.\d) px$", report)[1])
-            assert not demo or left < 6, report
+            left = [float(number) for number in re.findall(r"(\d+\.\d) px left$", report, re.MULTILINE)]
+            assert left and (not demo or max(left) < ARRIVED), report
     if path.stem == "08_middle_block_study":
         pictures = {title: picture(host, files[0]) for title, files in shown.items()}
         difference = {title: float(numpy.abs(p - pictures["Original"]).mean()) for title, p in pictures.items()}
