@@ -6,7 +6,11 @@ from typing import Any
 
 from .errors import DragNoiseError
 
-CHOICES = {"template": ("current", "original"), "propagation": ("replace", "delta")}
+CHOICES = {
+    "template": ("current", "original"),
+    "propagation": ("replace", "delta"),
+    "descent": ("adam", "normalised"),
+}
 RANGES = {
     "learning_rate": (1e-6, 10.0),
     "iterations": (1, 10000),
@@ -26,7 +30,7 @@ class OptimisationConfig:
     """Every setting of the optimisation; the defaults are the published code's. Lengths are supervision grid cells,
     half the picture's resolution, so one cell is two pixels. Raises DragNoiseError for a value out of range.
 
-    learning_rate: Adam's, on the bottleneck.
+    learning_rate: size of the gradient steps on the bottleneck, see `descent`.
     iterations: gradient steps in all, at most.
     drag_steps: denoising steps whose bottleneck is optimised, each with its share of the iterations.
     gradient_steps: gradient steps between two trackings of the points.
@@ -37,6 +41,7 @@ class OptimisationConfig:
     mask_weight: lambda of the mask term; 0 turns it off.
     propagation: what later steps get: the optimised bottleneck ("replace") or the difference made ("delta").
     free_steps: the last steps, which keep their own bottleneck.
+    descent: "adam", or "normalised" gradient descent, which leaves alone what the loss does not feel.
     """
 
     learning_rate: float = 0.01
@@ -51,6 +56,7 @@ class OptimisationConfig:
     mask_weight: float = 0.1
     propagation: str = "replace"
     free_steps: int = 0
+    descent: str = "adam"
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -68,15 +74,16 @@ class OptimisationConfig:
 PRESETS = {
     "paper": OptimisationConfig(),
     "default": OptimisationConfig(
-        learning_rate=0.05,
-        iterations=84,
-        drag_steps=7,
+        learning_rate=0.1,
+        iterations=120,
+        drag_steps=20,
         gradient_steps=3,
         template="original",
         supervision_radius=4,
         tracking_radius=12,
-        step_length=4.0,
+        step_length=2.0,
         propagation="delta",
+        descent="normalised",
     ),
 }
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .configuration import PRESETS, OptimisationConfig
+from .descent import NormalisedDescent
 from .edit import DragEdit
 from .errors import DragNoiseError
 from .points import DragPoints
@@ -18,8 +19,9 @@ from .tracking import track
 
 # Supervision grid cells for each latent cell and axis: half the picture's resolution for an 8x autoencoder.
 CELLS_PER_LATENT = 4
-# Keeps float16 gradients of the decoder away from underflow; Adam does not feel the factor, so it is not undone.
+# Keeps float16 gradients of the decoder away from underflow; neither descent feels the factor, so it is not undone.
 FLOAT16_LOSS_SCALE = 1024.0
+DESCENTS = {"adam": torch.optim.Adam, "normalised": NormalisedDescent}
 
 
 @torch.no_grad()
@@ -121,7 +123,7 @@ class _Drag:
         if config.template == "original":
             template = sample_patches(source_feature, self.handles, config.supervision_radius, self.grid)
         leaf = start.clone().requires_grad_(True)
-        optimiser = torch.optim.Adam([leaf], lr=config.learning_rate)
+        optimiser = DESCENTS[config.descent]([leaf], lr=config.learning_rate)
         while len(self.losses) < budget:
             with torch.enable_grad():
                 decoded = self.unet.decode(level.encoded, leaf, to_tap=self.mask is None)

@@ -1,0 +1,27 @@
+"""The optimiser of the preset `default`."""
+
+import torch
+
+
+class NormalisedDescent(torch.optim.Optimizer):
+    """Gradient descent in steps of one size: the gradient over its own root mean square, smoothed by momentum.
+
+    Adam moves every entry by about the learning rate, also those that the loss hardly feels, and the whole picture
+    drifts. Here an entry moves in proportion to its gradient; lr is the root mean square of a step.
+    """
+
+    def __init__(self, params, lr: float, momentum: float = 0.5) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Take one step along every parameter's `grad`; a gradient of zero leaves its parameter to the momentum."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                gradient = parameter.grad
+                # The smallest normal number: nothing but a zero gradient is changed by it.
+                size = gradient.square().mean().sqrt().clamp_min(torch.finfo(gradient.dtype).tiny)
+                state = self.state[parameter]
+                direction = torch.lerp(gradient / size, state.get("direction", gradient / size), group["momentum"])
+                state["direction"] = direction
+                parameter.sub_(group["lr"] * direction)

@@ -1,0 +1,40 @@
+import pytest
+import torch
+from dragnoise_core.descent import NormalisedDescent
+
+
+def test_the_first_step_has_the_learning_rate_as_its_root_mean_square_and_the_gradients_direction():
+    gradient = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    x = torch.zeros(3, 4, requires_grad=True)
+    for scale in (1e-12, 1.0, 1e12):
+        moved = x.detach().clone().requires_grad_(True)
+        moved.grad = gradient * scale
+        NormalisedDescent([moved], lr=0.3).step()
+        step = -moved.detach()
+        assert float(step.square().mean().sqrt()) == pytest.approx(0.3, rel=1e-4)
+        torch.testing.assert_close(step / step.norm(), gradient / gradient.norm())
+
+
+def test_an_entry_without_gradient_stays():
+    x = torch.zeros(2, requires_grad=True)
+    optimiser = NormalisedDescent([x], lr=0.1)
+    for _ in range(5):
+        x.grad = torch.tensor([2.0, 0.0])
+        optimiser.step()
+    assert x[1] == 0 and x[0] < 0
+
+
+def test_a_gradient_of_zero_is_no_division_by_zero():
+    x = torch.ones(3, requires_grad=True)
+    x.grad = torch.zeros(3)
+    NormalisedDescent([x], lr=0.1).step()
+    assert x.tolist() == [1, 1, 1]
+
+
+def test_it_comes_to_the_minimum_within_a_step():
+    x = torch.tensor([3.0, -2.0], requires_grad=True)
+    optimiser = NormalisedDescent([x], lr=0.05)
+    for _ in range(200):
+        (x.grad,) = torch.autograd.grad((x - torch.tensor([1.0, 1.0])).square().sum(), [x])
+        optimiser.step()
+    assert (x - 1).abs().max() < 0.2
