@@ -277,14 +277,11 @@ def test_switching_tabs_and_back_keeps_points_and_mask(host):
     host.button("Paint the mask: where the picture may change").click()
     host.drag((30, 50), (60, 50))
     (before,) = host.prompt_of("DragNoisePoints")
-    host.js("async () => { window.first = app.extensionManager.workflow.activeWorkflow; }")
+    name = host.js("() => app.extensionManager.workflow.activeWorkflow.filename")
     host.js("() => app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
     host.page.wait_for_function("() => !app.graph.nodes.length")
     host.js("() => (stages.length = 0)")
-    if host.is_newest:
-        host.page.get_by_role("tab").first.click()
-    else:
-        host.page.locator(".workflow-tabs .p-togglebutton").first.click()
+    host.page.locator(f"text='{name}' >> visible=true").first.click()
     host.wait_for_picker()
     host.wait_for_picture(96, 64)
     assert host.prompt_of("DragNoisePoints") == [before]
@@ -416,8 +413,10 @@ def test_the_whole_drag_as_a_person_does_it(host, screenshots):
     result, (handle, target) = open_start_here(host)
     host.drag(target, (target[0] + 4, target[1] + 4))
     target = host.pairs[0][1]
+    host.js("() => { window.told = 0; app.api.addEventListener('dragnoise_path', () => (told += 1)); }")
     entry = host.run(seconds=500, press=True)
     assert entry["status"]["status_str"] == "success", entry["status"]
+    assert host.js("() => told") > 1, "the path grows while the optimisation runs"
     host.wait_for_picture(256, 256)
     path = host.js("() => picker.stage.paths")[0]
     assert path[0] == pytest.approx(handle, abs=8) and path[-1] == pytest.approx(target, abs=8)

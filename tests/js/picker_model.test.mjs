@@ -200,3 +200,12 @@ test("the selection follows its pair and goes with it", () => {
   model.cancel();
   assert.equal(model.selected, null);
 });
+
+test("the own size is that of the picture the points were placed on", () => {
+  const model = new PickerModel(stage);
+  assert.equal(model.ownSize, null);
+  model.load(stored([pair()], 200, 100));
+  assert.deepEqual(model.ownSize, { width: 200, height: 100 });
+  model.load("[[[10,10],[20,20]]]");
+  assert.equal(model.ownSize, null, "tracks carry none");
+});

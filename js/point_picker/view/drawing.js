@@ -7,7 +7,7 @@ const TARGET_COLOUR = "#1668e8";
 const PATH_COLOUR = "#ffd60a";
 const LIGHT = "#ffffff";
 const DARK = "rgba(0, 0, 0, 0.65)";
-const RADIUS = 8;
+const RADIUS = 7;
 
 /** Draw the arrow of every whole pair of `state`; `selected` is {index, end} or null. */
 export function drawArrows(context, state, viewport, selected) {
@@ -91,12 +91,12 @@ function drawMarker(context, [x, y], { label, colour, pending, selected, hollow 
     circle(context, RADIUS + 1, null, DARK, 4);
     circle(context, RADIUS, pending ? LIGHT : colour, LIGHT, 2);
     if (pending) {
-      context.setLineDash([3.5, 2.78]);
+      context.setLineDash([3.4, 2.43]);
       circle(context, RADIUS - 0.5, null, colour, 2);
       context.setLineDash([]);
     }
     context.fillStyle = pending ? colour : LIGHT;
-    context.font = `700 ${label.length > 1 ? 9 : 11}px system-ui, sans-serif`;
+    context.font = `700 ${label.length > 1 ? 8 : 10}px system-ui, sans-serif`;
     context.textAlign = "center";
     context.textBaseline = "middle";
     context.fillText(label, 0, 0.5);
