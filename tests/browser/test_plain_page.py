@@ -73,6 +73,15 @@ def test_points_stop_at_the_border(picker):
     assert picker.pairs == [[[700, 400], [768, 512]]]
 
 
+def test_a_press_beside_the_picture_selects_nothing_and_places_nothing(picker):
+    picker.drag((200, 200), (320, 200))
+    picker.click(200, -60)
+    assert picker.pairs == [[[200, 200], [320, 200]]]
+    assert picker.message == "1 pair"
+    picker.click(200, -10)
+    assert picker.pairs[1] == [[200, 0], None], "just beside the border means the border"
+
+
 @pytest.mark.parametrize("way", ["key", "button", "right click"])
 def test_a_pair_is_removed(picker, way):
     picker.drag((200, 200), (320, 200))

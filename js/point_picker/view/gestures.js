@@ -15,7 +15,7 @@ export class Gestures {
   #gesture = null;
   #touches = new Map();
 
-  /** picker: {isReadOnly, isFocused, isPanning, focus(), say(text)}: what the surroundings know and do. */
+  /** picker: {isReadOnly, isFocused, isPanning, focus(), say(text), showMask()}: what the surroundings know and do. */
   constructor(stage, picker) {
     this.#stage = stage;
     this.#model = stage.model;
@@ -93,8 +93,10 @@ export class Gestures {
   #beginHandle(place) {
     const { state } = this.#model;
     const next = commands.addHandle(state, this.#stage.toPicture(place));
-    if (next === state) {
-      this.#picker.say(`${MAX_PAIRS} pairs are the most; remove one first.`);
+    const handle = next.pairs[state.pairs.length]?.handle;
+    if (!handle || distanceBetween(this.#stage.toView(handle), place) > REACH.mouse * this.#stage.screenPixel) {
+      if (handle) this.#model.select(null);
+      else this.#picker.say(`${MAX_PAIRS} pairs are the most; remove one first.`);
       this.#gesture = null;
       return;
     }
