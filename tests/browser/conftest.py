@@ -1,4 +1,4 @@
-"""A headless Chromium and a server for the repository's files. Without them these tests are skipped, in one loud line."""
+"""A headless Chromium and a server for the repository's files. Without Chromium these tests are skipped, loudly."""
 
 import functools
 import http.server
@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-sys.path += [str(Path(__file__).parent), str(ROOT / "tests" / "host")]  # picker_page and host_page, helpers of these tests alone
+# For picker_page and host_page, and for find_host.
+sys.path += [str(Path(__file__).parent), str(ROOT / "tests" / "host")]
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"

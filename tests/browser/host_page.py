@@ -175,7 +175,9 @@ class HostPage(PickerPage):
         self.page.wait_for_function(
             "() => window.stages?.length && stages.at(-1).surface.isConnected && stages.at(-1).view.width > 0"
         )
-        self.js("() => { const stage = stages.at(-1); window.picker = { stage, model: stage.model, mask: stage.mask }; }")
+        self.js(
+            "() => { const stage = stages.at(-1); window.picker = { stage, model: stage.model, mask: stage.mask }; }"
+        )
 
     def wait_for_picture(self, width: int, height: int) -> None:
         self.page.wait_for_function(

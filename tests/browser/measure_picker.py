@@ -55,7 +55,9 @@ def main() -> int:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         browser = playwright.chromium.launch(executable_path=chromium(), headless=True, args=FLAGS)
         url = f"http://127.0.0.1:{server.server_address[1]}"
-        sys.stdout.write(f"Chromium {browser.version}, drawing in software; from pointer event to the end of its frame, ms\n")
+        sys.stdout.write(
+            f"Chromium {browser.version}, drawing in software; from pointer event to the end of its frame, ms\n"
+        )
         with plain_page(browser, url, picture=(2048, 2048)) as picker:
             picker.js(PREPARE)
             gestures = {"move a target": ((270, 210), (900, 1000)), "move a pair": ((1000, 1670), (1100, 1800))}

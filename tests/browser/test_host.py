@@ -199,7 +199,13 @@ def test_wheel_and_middle_drag_are_the_graphs_until_the_picker_is_focused(host):
 def test_places_are_right_when_the_graph_is_zoomed(host):
     host.with_picture()
     for scale in (0.6, 1.7):
-        host.js("(scale) => { app.canvas.ds.scale = scale; app.canvas.ds.offset = [-380, -60]; app.canvas.setDirty(true, true); }", scale)
+        host.js(
+            """(scale) => {
+                Object.assign(app.canvas.ds, { scale, offset: [-380, -60] });
+                app.canvas.setDirty(true, true);
+            }""",
+            scale,
+        )
         host.page.wait_for_timeout(300)
         host.drag((20, 20), (60, 30))
         assert host.pairs == [[[20, 20], [60, 30]]]
@@ -299,7 +305,8 @@ def test_in_a_subgraph(host):
         """(id) => {
             const node = app.graph.getNodeById(id);
             const { subgraph } = app.graph.convertToSubgraph(new Set([node]));
-            app.canvas.openSubgraph ? app.canvas.openSubgraph(subgraph, app.graph.nodes.at(-1)) : app.canvas.setGraph(subgraph);
+            const { canvas } = app;
+            canvas.openSubgraph ? canvas.openSubgraph(subgraph, app.graph.nodes.at(-1)) : canvas.setGraph(subgraph);
         }""",
         points,
     )
@@ -358,8 +365,13 @@ def test_removing_the_node_releases_everything(host):
     _, points = host.with_picture()
     host.js("(id) => app.graph.remove(app.graph.getNodeById(id))", points)
     host.page.wait_for_function("() => !document.querySelector('.dragnoise-picker')")
-    host.js("() => { window.looked = 0; const stage = stages.at(-1);"
-            " Object.defineProperty(stage.surface.parentElement, 'isConnected', { get() { looked += 1; return false; } }); }")
+    host.js(
+        """() => {
+            window.looked = 0;
+            const root = stages.at(-1).surface.parentElement;
+            Object.defineProperty(root, "isConnected", { get: () => (looked += 1) > 0 });
+        }"""
+    )
     host.page.wait_for_timeout(700)
     assert host.js("() => looked") == 0
 

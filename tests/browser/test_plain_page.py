@@ -234,7 +234,7 @@ def test_another_picture_says_what_does_not_fit(picker):
 
 
 def test_an_unreadable_text_is_explained(picker):
-    picker.js("() => picker.model.load('{\"version\": 9, \"pairs\": []}')")
+    picker.js('() => picker.model.load(\'{"version": 9, "pairs": []}\')')
     assert "version 9" in picker.message
 
 
@@ -255,13 +255,21 @@ def test_a_text_from_a_workflow_is_never_markup(picker):
 
 def test_the_widget_survives_being_moved_and_released(picker):
     picker.drag((200, 200), (320, 200))
-    picker.js("() => { const other = document.createElement('main'); document.body.append(other);"
-              " other.style.cssText = 'position: fixed; top: 0; left: 460px; width: 300px; height: 400px'; other.append(picker.root); }")
+    picker.js(
+        """() => {
+            const other = document.createElement("main");
+            other.style.cssText = "position: fixed; top: 0; left: 460px; width: 300px; height: 400px";
+            document.body.append(other);
+            other.append(picker.root);
+        }"""
+    )
     picker.frame()
     picker.drag((320, 200), (320, 300))
     assert picker.pairs == [[[200, 200], [320, 300]]]
-    picker.js("() => { picker.disconnect(); picker.root.remove(); picker.connect();"
-              " document.getElementById('node').append(picker.root); }")
+    picker.js(
+        "() => { picker.disconnect(); picker.root.remove(); picker.connect();"
+        " document.getElementById('node').append(picker.root); }"
+    )
     picker.frame()
     picker.drag((320, 300), (320, 200))
     assert picker.pairs == [[[200, 200], [320, 200]]]
@@ -269,8 +277,10 @@ def test_the_widget_survives_being_moved_and_released(picker):
 
 def test_size_never_feeds_back_to_the_parent(picker):
     """A picture of any size leaves the widget's box as the parent gives it, also where the parent fits its children."""
-    picker.js("() => (document.getElementById('node').style.cssText = 'display: grid; width: 420px; min-height: 300px')")
-    size = "() => { const { width, height } = document.getElementById('node').getBoundingClientRect(); return [width, height]; }"
+    picker.js(
+        "() => (document.getElementById('node').style.cssText = 'display: grid; width: 420px; min-height: 300px')"
+    )
+    size = "() => Object.values(document.getElementById('node').getBoundingClientRect().toJSON())"
     picker.frame()
     before = picker.js(size)
     for picture in [(4000, 100), (100, 4000), (64, 64)]:

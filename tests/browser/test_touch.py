@@ -6,7 +6,8 @@ from picker_page import plain_page
 
 @pytest.fixture
 def picker(browser, files_url):
-    with plain_page(browser, files_url, viewport={"width": 480, "height": 640}, has_touch=True, is_mobile=True) as picker:
+    phone = {"viewport": {"width": 480, "height": 640}, "has_touch": True, "is_mobile": True}
+    with plain_page(browser, files_url, **phone) as picker:
         yield picker
 
 

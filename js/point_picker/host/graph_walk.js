@@ -49,14 +49,14 @@ export function nodeByExecutionId(executionId, rootGraph) {
   return node ?? null;
 }
 
-/** The link at the input `index`. A subgraph's node answers this itself with a link of its inside, so it is not asked. */
+/** The link at the input `index`. A subgraph's node itself would answer with a link of its inside. */
 function linkInto(node, index) {
   if (!node.isSubgraphNode?.()) return node.getInputLink(index);
   const links = [...(node.graph.links?.values() ?? [])];
   return links.find((link) => String(link.target_id) === String(node.id) && link.target_slot === index);
 }
 
-/** The input that `node` hands on at its output `slot`; null when it computes something itself, -1 when nothing comes. */
+/** The input that `node` hands on at its output `slot`; null when it computes something, -1 when nothing comes. */
 function passedInput(node, slot) {
   if (!node) return null;
   if (node.mode === MUTED) return -1;

@@ -1,4 +1,4 @@
-/** Which picture a node is going to get, as far as the browser can know: {filename, subfolder, type} in the host's folders. */
+/** Which picture a node is going to get, as far as the browser can know: {filename, subfolder, type}. */
 
 import { inputIndex, sourceNode } from "./graph_walk.js";
 
