@@ -42,7 +42,7 @@ class NodeProgress:
     def __call__(self, progress: Progress) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
         if progress.points is not None:
-            self.path.append(progress.points.detach().float().cpu())
+            self.path.append(progress.points)  # stays on its device: fetching it would wait for the step
         preview = None
         if self.previewer and time.monotonic() - self.last_preview > PREVIEW_SECONDS:
             preview = ("JPEG", self._picture(progress), latent_preview.MAX_PREVIEW_RESOLUTION)
