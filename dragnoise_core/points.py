@@ -1,7 +1,6 @@
 """Handle and target points: reading, checking, scaling."""
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ VERSION = 1
 MAX_PAIRS = 64
 MAX_TEXT_BYTES = 64 * 1024
 MAX_SIDE = 65536
+LARGEST = 1e9
 
 Point = tuple[float, float]
 
@@ -50,7 +50,7 @@ class DragPoints:
                 self._check_point(f"{role} of pair {number}", point)
 
     def _check_point(self, name: str, point: Any) -> None:
-        if len(point) != 2 or not all(_is_number(value) and math.isfinite(value) for value in point):
+        if len(point) != 2 or not all(map(_is_number, point)):
             raise DragNoiseError(f"{name} is {point!r}; give two finite numbers, x and y.")
         x, y = point
         if not (0 <= x <= self.width and 0 <= y <= self.height):
@@ -135,6 +135,11 @@ def parse_drag(text: str) -> tuple[Point, Point]:
 
 
 def _is_number(value: Any) -> bool:
+    # The bound also keeps out NaN, infinities and whole numbers too large for a float.
+    return _is_numeral(value) and abs(value) <= LARGEST
+
+
+def _is_numeral(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -170,7 +175,7 @@ def _pairs_of_lists(value: Any) -> list:
         raise DragNoiseError(f"the points are {type(value).__name__}, not a list; give pairs, tracks or [x, y] points.")
     if all(isinstance(entry, dict) for entry in value) and value:
         value = [value]
-    if all(isinstance(entry, list) and len(entry) == 2 and all(map(_is_number, entry)) for entry in value):
+    if all(isinstance(entry, list) and len(entry) == 2 and all(map(_is_numeral, entry)) for entry in value):
         if len(value) % 2:
             raise DragNoiseError(f"pair {len(value) // 2 + 1} has no target; alternate handle and target.")
         value = [value[index : index + 2] for index in range(0, len(value), 2)]

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from dragnoise_core.descent import NormalisedDescent
 
 
