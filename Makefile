@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-python test-js test-host lint train bench comfy clean
+.PHONY: demo test test-python test-js test-host chromium lint train bench comfy clean
 
 demo: $(READY)
 	$(VENV)/bin/dragnoise demo --out out
@@ -15,14 +15,19 @@ $(READY): pyproject.toml .ci/constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --constraint .ci/constraints.txt --editable ".[standalone,test]"
 	touch $@
 
-test-python: $(READY)
+# The browser tests drive the distribution's Chromium; where it can neither be found nor installed they are skipped.
+chromium:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update \
+		&& apt-get -qq install -y chromium >/dev/null; } || echo "no Chromium: the browser tests will be skipped"
+
+test-python: $(READY) chromium
 	$(VENV)/bin/python -m pytest tests --ignore tests/host
 
 test-js:
-	@if [ -d tests/js ]; then node --test tests/js/; fi
+	node --test tests/js/
 
 test-host: $(READY)
-	@if [ -f tests/host/run.py ]; then $(VENV)/bin/python tests/host/run.py; fi
+	$(VENV)/bin/python tests/host/run.py
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
