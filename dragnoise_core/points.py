@@ -191,5 +191,5 @@ def _point(value: Any, name: str) -> Point:
     if isinstance(value, dict):
         value = [value.get("x"), value.get("y")]
     if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)):
-        raise DragNoiseError(f"{name} is {str(value)[:80]}; give two numbers, x and y.")
+        raise DragNoiseError(f"{name} is {str(value)[:80]}; give two finite numbers, x and y.")
     return float(value[0]), float(value[1])
