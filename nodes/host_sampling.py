@@ -9,12 +9,13 @@ import comfy.samplers
 import comfy.utils
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ..dragnoise_core.errors import DragNoiseError
 from ..dragnoise_core.progress import Callback, Progress
 from ..dragnoise_core.schedule import to_variance_preserving
-from .comfy_unet import ComfySplitUNet, WholeUNet, tap_index
+from .comfy_unet import KEY, ComfySplitUNet, WholeUNet, tap_index
 
 TRAINING_STEPS = 1000
 # Set in a model's transformer options by DragNoise Apply.
@@ -95,9 +96,13 @@ def drag_with(model, positive, samples: Tensor, sigmas: Tensor, body: Body) -> T
                 f"a prompt covers only the area {part[1]['area']} of the picture; drag with a prompt for all of it."
             )
     model = _listenable(model)
-    memory = MEMORY_FACTOR * model.memory_required(samples.shape)
-    comfy.model_management.load_models_gpu([model], memory_required=memory)
+    model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _reserve_for_backward)
     return _run(model, positive, samples, sigmas, CoreSampler(ComfySplitUNet, body))
+
+
+def _reserve_for_backward(executor, model, noise_shape, *arguments, **others):
+    """Let the host load the model once, with room as for a batch MEMORY_FACTOR times as large."""
+    return executor(model, [MEMORY_FACTOR * noise_shape[0], *noise_shape[1:]], *arguments, **others)
 
 
 def denoise(

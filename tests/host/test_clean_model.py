@@ -5,7 +5,7 @@ import pytest
 import torch
 from dragnoise_pack.dragnoise_core.configuration import preset
 from dragnoise_pack.dragnoise_core.points import DragPoints
-from dragnoise_pack.nodes.host_sampling import denoise
+from dragnoise_pack.nodes.host_sampling import MEMORY_FACTOR, denoise
 from dragnoise_pack.nodes.optimisation import run_optimisation
 from testing_pack.tiny_models import tiny_conditioning, tiny_model
 
@@ -95,3 +95,21 @@ def test_the_model_is_left_as_it_was_found(case, name):
     assert portrait(model) == before
     assert torch.equal(denoise(model, positive, noisy_latent(), SIGMAS), picture)
     assert torch.is_inference_mode_enabled() and not torch.is_grad_enabled()
+
+
+def test_the_model_is_loaded_once_with_room_for_the_backward_pass(monkeypatch):
+    asked = []
+    load = comfy.model_management.load_models_gpu
+
+    def recording(models, memory_required=0, minimum_memory_required=None, **others):
+        asked.append((memory_required, minimum_memory_required))
+        load(models, memory_required, minimum_memory_required=minimum_memory_required, **others)
+
+    monkeypatch.setattr(comfy.model_management, "load_models_gpu", recording)
+    model, positive, noisy = tiny_model(), tiny_conditioning(), noisy_latent()
+    denoise(model, positive, noisy, SIGMAS)
+    run_optimisation(model, positive, noisy, SIGMAS, POINTS, None, preset("paper", iterations=1), None)
+    (sampling, sampling_minimum), (dragging, dragging_minimum) = asked
+    assert sampling_minimum > 0
+    assert dragging == pytest.approx(MEMORY_FACTOR * sampling)
+    assert dragging_minimum == pytest.approx(MEMORY_FACTOR * sampling_minimum)
