@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..dragnoise_core.errors import DragNoiseError
 from ..dragnoise_core.progress import Callback, Progress
-from ..dragnoise_core.schedule import to_variance_preserving
+from ..dragnoise_core.schedule import check_sigmas, to_variance_preserving
 from .comfy_unet import KEY, ComfySplitUNet, WholeUNet, tap_index
 
 TRAINING_STEPS = 1000
@@ -69,11 +69,12 @@ def noise_table(model) -> Tensor:
 
 
 def check_levels(sigmas: Tensor, model) -> None:
-    """Raise DragNoiseError when `sigmas` has levels that this model was not trained for."""
+    """Raise DragNoiseError when `sigmas` do not descend or have levels that this model was not trained for."""
+    check_sigmas(sigmas)
     table = noise_table(model)
     low, high = float(table[0]), float(table[-1])
     levels = sigmas[sigmas > 0]
-    if sigmas.ndim != 1 or not len(levels) or levels.max() > high * 1.001 or levels.min() < low * 0.5:
+    if levels.max() > high * 1.001 or levels.min() < low * 0.5:
         raise DragNoiseError(
             f"the sigmas go from {float(sigmas.max()):.3f} to {float(sigmas.min()):.3f}, this model's levels from "
             f"{high:.3f} to {low:.3f}; take the sigmas from DragNoise Invert or a scheduler of the same model."

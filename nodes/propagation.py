@@ -90,13 +90,12 @@ class DragNoiseSample(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, positive, latent, sigmas, edit=None, negative=None, cfg=1.0) -> io.NodeOutput:
-        if edit is None:
-            check_kind(model)
-        else:
+        check_kind(model)
+        check_levels(sigmas, model)
+        if edit is not None:
             check_model(model)
             check_schedule(edit, sigmas)
             model = apply_edit(model, edit)
-        check_levels(sigmas, model)
         progress = NodeProgress(model, len(sigmas) - 1, edit.points if edit else None)
         samples = latent_samples(latent, model)
         clean = denoise(model, positive, samples, sigmas, negative=negative, cfg=cfg, callback=progress)

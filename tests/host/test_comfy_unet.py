@@ -9,7 +9,7 @@ from comfy_extras.nodes_freelunch import FreeU_V2
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from comfy_extras.nodes_train import TrainLoraNode
 from dragnoise_pack.dragnoise_core.errors import DragNoiseError
-from dragnoise_pack.nodes.host_sampling import check_model, drag_with, noise_table
+from dragnoise_pack.nodes.host_sampling import check_levels, check_model, drag_with, noise_table
 from fake_control import FakeControl
 from testing_pack.tiny_models import FAMILIES, tiny_conditioning, tiny_model
 
@@ -291,3 +291,17 @@ def test_the_noise_table_is_stable_diffusions():
 def test_models_of_all_families_are_accepted():
     for family in FAMILIES:
         check_model(tiny_model(family))
+
+
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [
+        ([], "at least two"),
+        ([3.0], "at least two"),
+        ([0.5, 3.0], "does not descend"),
+        ([700.0, 3.0], "700.000 to 3.000"),
+    ],
+)
+def test_noise_levels_that_cannot_be_sampled_are_refused(levels, message):
+    with pytest.raises(DragNoiseError, match=message):
+        check_levels(torch.tensor(levels), tiny_model())

@@ -408,6 +408,12 @@ def test_refusals_name_the_reason(host):
     foreign["levels"] = ("KarrasScheduler", {"steps": 5, "sigma_max": 700.0, "sigma_min": 0.1, "rho": 7.0})
     foreign["optimize"][1]["sigmas"] = ["levels", 0]
     assert "the sigmas go from 700.000" in failing(host, foreign)
+    for node in ("optimize", "sample"):
+        empty = graph()
+        settings = {"model": ["model", 0], "scheduler": "normal", "steps": 9, "denoise": 0.0}
+        empty["levels"] = ("BasicScheduler", settings)
+        empty[node][1]["sigmas"] = ["levels", 0]
+        assert "give at least two noise levels" in failing(host, empty)
     other = graph()
     other["other"] = ("BasicScheduler", {"model": ["model", 0], "scheduler": "karras", "steps": 9, "denoise": 1.0})
     other["sample"][1]["sigmas"] = ["other", 0]
