@@ -116,7 +116,10 @@ def denoise(
     cfg: float = 1.0,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Return the clean latent, [1, C, h, w] as the host scales it, by DDIM steps of the host's own Euler sampler."""
+    """Return the latent at the last of `sigmas` by DDIM steps of the host's own Euler sampler.
+
+    [1, C, h, w] as the host scales it: clean where the sigmas go down to the model's lowest level, else noisy.
+    """
     total = len(sigmas) - 1
 
     def report(step: int, clean: Tensor, x: Tensor, _: int) -> None:
@@ -124,6 +127,8 @@ def denoise(
 
     sampler = comfy.samplers.sampler_object("euler")
     end = _run(model, positive, samples, sigmas, sampler, negative, cfg, report if callback else None)
+    if sigmas[-1] > noise_table(model)[0] * 1.001:
+        return end
     latent_format = model.get_model_object("latent_format")
     clean = to_variance_preserving(latent_format.process_in(end), float(sigmas[-1]))
     return latent_format.process_out(clean)

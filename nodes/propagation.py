@@ -84,7 +84,12 @@ class DragNoiseSample(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Latent.Output("clean_latent", display_name="latent", tooltip="The edited picture, for VAE Decode.")
+                io.Latent.Output(
+                    "clean_latent",
+                    display_name="latent",
+                    tooltip="The edited picture, for VAE Decode. Sigmas that stop early leave it noisy, for a sampler "
+                    "that continues there.",
+                )
             ],
         )
 

@@ -11,10 +11,11 @@ from dragnoise_pack.dragnoise_core.configuration import OptimisationConfig
 from dragnoise_pack.dragnoise_core.edit import DragEdit
 from dragnoise_pack.dragnoise_core.errors import DragNoiseError
 from dragnoise_pack.dragnoise_core.points import DragPoints
-from dragnoise_pack.nodes.host_sampling import denoise
+from dragnoise_pack.dragnoise_core.schedule import ddim_sigmas
+from dragnoise_pack.nodes.host_sampling import denoise, noise_table
 from dragnoise_pack.nodes.propagation import apply_edit, with_free_steps
 from fake_control import FakeControl
-from testing_pack.tiny_models import tiny_conditioning, tiny_model
+from testing_pack.tiny_models import FAMILIES, tiny_conditioning, tiny_model
 
 import nodes
 
@@ -200,3 +201,17 @@ def test_the_original_model_samples_as_before():
     edited = ksampler(apply_edit(model, make_edit(schedule())), 3.0, None)[0]["samples"]
     assert (edited - before).norm() > 0.01 * before.norm()
     assert torch.equal(ksampler(model, 3.0, None)[0]["samples"], before)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("to_zero", [False, True])
+def test_a_schedule_in_two_halves_samples_the_same(family, to_zero):
+    model, positive = tiny_model(family), tiny_conditioning()
+    sigmas = ddim_sigmas(noise_table(model), 10, 0.7)
+    if to_zero:  # as the host's schedulers end
+        sigmas[-1] = 0
+    noisy = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1)) * 10
+    edited = apply_edit(model, make_edit(sigmas))
+    whole = denoise(edited, positive, noisy, sigmas)
+    halfway = denoise(edited, positive, noisy, sigmas[:4])
+    torch.testing.assert_close(denoise(edited, positive, halfway, sigmas[3:]), whole, rtol=1e-4, atol=1e-4)
