@@ -86,7 +86,7 @@ class DragNoiseEdit(io.ComfyNode):
 
         levels = len(sigmas) - 1
         total = 2 * levels + config.iterations
-        progress = NodeProgress(model, total, on_padded, cls.hidden.unique_id)
+        progress = NodeProgress(model, total, on_padded, cls.hidden.unique_id, (width, height))
         clean = vae.encode(to_host_image(padded))
         noisy = run_inversion(model, positive, clean, sigmas, 0, progress)
         progress.next_phase(levels)

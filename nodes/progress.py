@@ -23,12 +23,21 @@ class NodeProgress:
     """A core callback that moves the node's bar at every step and cancels when the host is told to stop.
 
     total: steps of all phases that will report. points: drawn over the preview, with the path tracked so far, which
-    the point picker is told as well. node_id: the node's, for the picker.
+    the point picker is told as well. node_id: the node's, for the picker. picker_size: width and height of the
+    picture that the picker shows, where the points are on one that was padded at its right and bottom.
     """
 
-    def __init__(self, model, total: int, points: DragPoints | None = None, node_id: str | None = None) -> None:
+    def __init__(
+        self,
+        model,
+        total: int,
+        points: DragPoints | None = None,
+        node_id: str | None = None,
+        picker_size: tuple[int, int] | None = None,
+    ) -> None:
         self.bar = comfy.utils.ProgressBar(total)
         self.node_id = node_id
+        self.picker_size = picker_size or (points and (points.width, points.height))
         self.previewer = _previewer(model)
         self.points = points
         self.path: list[Tensor] = []
@@ -48,7 +57,7 @@ class NodeProgress:
             preview = ("JPEG", self._picture(progress), latent_preview.MAX_PREVIEW_RESOLUTION)
             self.last_preview = time.monotonic()
             if progress.points is not None:
-                path = path_text(torch.stack(self.path), self.points.width, self.points.height)
+                path = path_text(torch.stack(self.path), *self.picker_size)
                 send(self.node_id, "dragnoise_path", {"node": self.node_id, "path": path})
         self.bar.update_absolute(self.before + progress.step, preview=preview)
 

@@ -1,0 +1,27 @@
+"""What the point picker is told while a node runs."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from dragnoise_pack.dragnoise_core.points import DragPoints
+from dragnoise_pack.nodes import progress
+from dragnoise_pack.nodes.edit import DragNoiseEdit
+from testing_pack.tiny_models import tiny_conditioning, tiny_model, tiny_vae
+
+
+@pytest.mark.parametrize(("width", "height"), [(61, 83), (64, 64)])
+def test_the_live_path_is_on_the_picture_that_the_picker_shows(monkeypatch, width, height):
+    sent = []
+    monkeypatch.setattr(progress, "PREVIEW_SECONDS", -1.0)
+    monkeypatch.setattr(progress, "send", lambda node, event, data: sent.append(data))
+    monkeypatch.setattr(DragNoiseEdit, "hidden", SimpleNamespace(unique_id="7"))
+    points = DragPoints.from_pairs([((20, 20), (40, 26))], width, height)
+    image = torch.rand(1, height, width, 3)
+    settings = {"preset": "paper", "steps": 4, "strength": 0.7, "iterations": 3}
+    output = DragNoiseEdit.execute(tiny_model(), tiny_vae(), tiny_conditioning(), image, points, **settings)
+    final = json.loads(output.ui["dragnoise_path"][0])
+    live = json.loads(sent[-1]["path"])
+    assert (live["width"], live["height"]) == (final["width"], final["height"]) == (width, height)
+    assert live["path"] == final["path"][1:]
