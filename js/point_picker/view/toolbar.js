@@ -63,6 +63,7 @@ export function buildToolbar({ model, stage, settings, actions }) {
     brush.value = String(sliderOfBrush(settings.brush));
     brush.title = `Brush: ${Math.round(settings.brush)} px ([ and ])`;
     brush.setAttribute("aria-valuetext", `${Math.round(settings.brush)} pixels`);
+    if (!stopsOf(top).some((stop) => stop.tabIndex === 0)) moveTabStop(top, stopsOf(top)[0]);
     refreshZoom();
   }
 
@@ -88,18 +89,24 @@ function sliderOfBrush(brush) {
 
 /** One Tab stop for the whole bar; left and right walk over what can be pressed. */
 function roveFocus(bar) {
-  const stops = () => [...bar.querySelectorAll("button, input")].filter((stop) => !stop.disabled && stop.offsetParent);
-  bar.querySelector("button").tabIndex = 0;
+  moveTabStop(bar, bar.querySelector("button"));
   bar.addEventListener("keydown", (event) => {
     const direction = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!direction || event.target.type === "range") return;
-    const all = stops();
+    const all = stopsOf(bar);
     const next = all[(all.indexOf(event.target) + direction + all.length) % all.length];
     next?.focus();
     event.preventDefault();
     event.stopPropagation();
   });
-  bar.addEventListener("focusin", (event) => {
-    for (const stop of bar.querySelectorAll("button, input")) stop.tabIndex = stop === event.target ? 0 : -1;
-  });
+  bar.addEventListener("focusin", (event) => moveTabStop(bar, event.target));
+}
+
+/** What can be pressed now. */
+function stopsOf(bar) {
+  return [...bar.querySelectorAll("button, input")].filter((stop) => !stop.disabled && !stop.closest("[hidden]"));
+}
+
+function moveTabStop(bar, next) {
+  for (const stop of bar.querySelectorAll("button, input")) stop.tabIndex = stop === next ? 0 : -1;
 }

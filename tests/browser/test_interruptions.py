@@ -1,0 +1,24 @@
+"""The picker on a plain page when something comes in between: a tool goes, a pair goes, a key comes during a drag."""
+
+import pytest
+from picker_page import plain_page
+
+
+@pytest.fixture
+def picker(browser, files_url):
+    with plain_page(browser, files_url) as picker:
+        yield picker
+
+
+@pytest.mark.parametrize("way", ["disabled", "hidden"])
+def test_the_toolbar_is_reached_by_tab_after_its_tab_stop_went_away(picker, way):
+    picker.drag((200, 200), (320, 200))
+    picker.button("Remove all pairs").focus()
+    if way == "disabled":
+        picker.press("Enter")
+        picker.js("() => picker.focus()")
+    else:
+        picker.js("() => picker.focus()")
+        picker.press("b", "Shift+Tab")
+    picker.press("Shift+Tab")
+    assert "Place and move points" in picker.js("() => document.activeElement.title")
