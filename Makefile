@@ -24,7 +24,7 @@ test-python: $(READY) chromium
 	$(VENV)/bin/python -m pytest tests --ignore tests/host
 
 test-js:
-	node --test tests/js/
+	@if command -v node >/dev/null; then node --test tests/js/; else echo "ALL JAVASCRIPT TESTS SKIPPED: no node"; fi
 
 test-host: $(READY)
 	$(VENV)/bin/python tests/host/run.py
@@ -34,7 +34,8 @@ lint: $(READY)
 	$(VENV)/bin/ruff format --check .
 
 train: $(READY)
-	$(VENV)/bin/python -m dragnoise_core.demo.training --out out/training
+	$(VENV)/bin/python -m dragnoise_core.demo.training --out out/training \
+		--seconds-autoencoder 175 --seconds-regressor 50 --seconds-unet 696
 
 bench: $(READY)
 	$(VENV)/bin/dragnoise bench speed

@@ -1,6 +1,5 @@
 """The optimisation's settings and their presets."""
 
-import math
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -65,7 +64,7 @@ class OptimisationConfig:
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             whole = isinstance(low, int)
-            if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or math.isnan(value):
+            if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
                 raise DragNoiseError(f"{name} is {value!r}; give a {'whole ' if whole else ''}number.")
             if not low <= value <= high:
                 raise DragNoiseError(f"{name} is {value}; choose a value from {low} to {high}.")

@@ -155,8 +155,8 @@ def save_picture(picture: Image.Image, path: str | os.PathLike, **options) -> No
             temporary = Path(folder) / "picture"
             picture.save(temporary, kind, **options)
             temporary.replace(path)
-    except OSError as error:
-        raise DragNoiseError(f"cannot write {path} ({error}); choose a folder that can be written.") from error
+    except (OSError, ValueError) as error:
+        raise DragNoiseError(f"cannot write {path} ({error}); choose another folder or format.") from error
 
 
 def picture_format(path: str | os.PathLike) -> str:

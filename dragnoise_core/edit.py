@@ -14,11 +14,13 @@ from torch import Tensor
 from .configuration import OptimisationConfig
 from .errors import DragNoiseError
 from .points import DragPoints
+from .schedule import check_sigmas
 
 FORMAT = "dragnoise-edit"
 VERSION = 1
 MAX_FILE_BYTES = 512 * 2**20
 MAX_ELEMENTS = 2**27
+MAX_LEVELS = 1001
 TENSORS = {"bottlenecks": 4, "originals": 4, "sigmas": 1, "schedule": 1, "path": 3, "losses": 1}
 
 
@@ -56,6 +58,11 @@ class DragEdit:
             and self.path.shape[1:] == (len(self.points.handles), 2)
             and len(self.path) > 0
         )
+        if len(self.schedule) > MAX_LEVELS:
+            raise DragNoiseError(
+                f"the edit's schedule has {len(self.schedule)} levels, over {MAX_LEVELS}; make the edit again."
+            )
+        check_sigmas(self.schedule)
         if not consistent:
             shapes = {name: tuple(getattr(self, name).shape) for name in TENSORS}
             raise DragNoiseError(f"the edit's parts do not fit together ({shapes}); make the edit again.")

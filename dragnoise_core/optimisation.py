@@ -38,10 +38,10 @@ def optimise(
     """Find the bottlenecks that drag every handle to its target (DragNoise, Liu et al. 2024, section 3).
 
     x: noisy latent, sigma space at sigmas[0], [1, 4, H, W]. sigmas: descending, [k + 1]; the first
-    `config.drag_steps` levels are optimised. points: on the picture that the latent shows, at any resolution.
-    mask: [H, W], any size, 1 = may change; None or full = everything may. Points that have arrived already give an
-    edit that changes nothing. Raises DragNoiseError when the inputs do not fit or the optimisation diverges;
-    whatever `callback` raises passes through and leaves no state behind.
+    `config.drag_steps` levels are optimised, as far as they are not free. points: on the picture that the latent
+    shows, at any resolution. mask: [H, W], any size, 1 = may change; None or full = everything may. Points that have
+    arrived already give an edit that changes nothing. Raises DragNoiseError when the inputs do not fit or the
+    optimisation diverges; whatever `callback` raises passes through and leaves no state behind.
     """
     check_sigmas(sigmas)
     if x.ndim != 4 or len(x) != 1:
@@ -51,7 +51,11 @@ def optimise(
         allowed = None
     drag = _Drag.start(unet, x, points, allowed, config, callback)
     levels = sigmas.tolist()
-    steps = min(config.drag_steps, len(levels) - 1)
+    steps = min(config.drag_steps, len(levels) - 1 - config.free_steps)
+    if steps < 1:
+        raise DragNoiseError(
+            f"free_steps is {config.free_steps} of {len(levels) - 1} steps, so none is left to drag in; lower it."
+        )
     found: list[tuple[Tensor, Tensor]] = []
     source = edited = x
     for step in range(steps):

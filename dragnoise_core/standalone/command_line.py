@@ -21,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse("stopped.", INTERRUPTED)
     except ModuleNotFoundError as error:
         return _refuse(f"the package {error.name} is missing; pip install 'dragnoise[standalone]'.", REFUSED)
+    except OSError as error:
+        return _refuse(f"{str(error.filename)[:80]}: {error.strerror}; check the name and who may read it.", REFUSED)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise

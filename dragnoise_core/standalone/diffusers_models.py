@@ -68,6 +68,11 @@ def load_checkpoint(path: Path, config: str | None, device: torch.device, dtype:
     when left out, which needs the network once.
     """
     kind, hub_config = _checkpoint_kind(path)
+    if config is None and hub_config.endswith("stable-diffusion-2-1"):
+        raise DragNoiseError(
+            f"{path} is a checkpoint of SD 2.x, which does not say whether it predicts epsilon or v; name a diffusers "
+            "folder with its configuration (on the command line: --model-config)."
+        )
     if config is None:
         reason = f"{path} holds weights only, its configuration and tokenizer come from {hub_config}"
         folder = _from_hub(hub_config, CONFIGURATION_FILES, reason)
@@ -107,7 +112,7 @@ def _check_folder(folder: Path, name: str) -> str:
 
 def _check_scheduler(config: dict, name: str) -> None:
     scheduler, steps = str(config.get("_class_name")), config.get("num_train_timesteps", TRAINING_STEPS)
-    if scheduler.startswith(("LCM", "TCD", "FlowMatch")) or steps != TRAINING_STEPS:
+    if scheduler.startswith(("LCM", "TCD", "EDM", "FlowMatch")) or steps != TRAINING_STEPS:
         raise DragNoiseError(
             f"{name} uses {scheduler} with {steps} training steps, a distilled or flow model without the noise levels "
             "that inversion needs; give the base model that it was made from."

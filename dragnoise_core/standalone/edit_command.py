@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -24,13 +25,14 @@ from .terminal import ProgressBars, check_output, check_picture_output, describe
 def run_edit(options: Namespace) -> None:
     """Edit one picture as the options say, write what they ask for, report."""
     source = Path(options.image)
-    # Everything that can be refused is refused before the model is loaded.
+    # What needs no model is checked before one is loaded.
     out = check_picture_output(_default_out(options.out, source), source)
     process = _gif_output(options.process) if options.process else None
     edit_file = check_output(Path(options.save_edit)) if options.save_edit else None
     outputs = [path.resolve() for path in (out, process, edit_file) if path]
     if len(set(outputs)) < len(outputs):
         raise DragNoiseError("two of --out, --process and --save-edit name the same file; give each its own.")
+    _keep_inputs(outputs, (source, options.mask, options.points))
     config = preset(options.preset, iterations=options.iterations, learning_rate=options.lr)
     ddim_sigmas(scaled_linear_sigmas(), options.steps, options.strength)
     picture = load_image(source)
@@ -56,12 +58,19 @@ def run_apply(options: Namespace) -> None:
     """Repeat a saved edit on its picture."""
     source = Path(options.image)
     out = check_picture_output(_default_out(options.out, source), source)
+    _keep_inputs([out.resolve()], (options.edit,))
     edit, picture = load_edit(options.edit), load_image(source)
     model = load_model(options.model, options.device, config=options.model_config)
     with ProgressBars() as bars:
         result = apply_edit(model, picture, edit, prompt=options.prompt, callback=bars)
     save_picture(result.picture, out)
     _report(options, result, {"picture": out})
+
+
+def _keep_inputs(outputs: list[Path], inputs: Iterable[str | Path | None]) -> None:
+    for path in filter(None, inputs):
+        if Path(path).resolve() in outputs:
+            raise DragNoiseError(f"{path} would be read and written over; give what is written another name.")
 
 
 def _default_out(out: str | None, source: Path) -> Path:

@@ -29,7 +29,7 @@ class ProcessRecorder:
         """See `progress.Callback`."""
         if progress.points is not None:
             self.path.append(progress.points)
-        stride = max(1, progress.total // self.shares.get(progress.phase, 1))
+        stride = -(-progress.total // self.shares.get(progress.phase, 1))
         if progress.phase in self.shares and progress.step % stride == 0:
             picture = to_picture(self.model.decode(progress.clean_latent()))
             self.frames.append(draw_drag(picture, self.points, path=torch.stack(self.path) if self.path else None))

@@ -155,6 +155,8 @@ def test_spoilt_descriptions_are_refused(tmp_path, spoil):
         {"sigmas": torch.zeros(3)},
         {"path": torch.zeros(2, 5, 2)},
         {"path": torch.zeros(0, 1, 2)},
+        {"schedule": torch.tensor([1.0, 2.0])},
+        {"schedule": torch.linspace(20, 1, 5000)},
         {"losses": None},
         {"extra": torch.zeros(1)},
     ],

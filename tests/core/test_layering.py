@@ -11,6 +11,12 @@ ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "dragnoise_core"
 
 
+def relative_imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            yield node.level, (node.module or "").split(".")[0]
+
+
 def imported_modules(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -25,6 +31,11 @@ def test_the_core_knows_no_host_and_only_its_ends_know_diffusers(path):
     assert not top_levels & {"comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes", "execution", "server"}
     if path.relative_to(CORE).parts[0] not in ("standalone", "demo"):
         assert not top_levels & {"diffusers", "transformers", "tqdm", "huggingface_hub"}
+
+
+@pytest.mark.parametrize("path", sorted(CORE.glob("*.py")), ids=lambda path: path.name)
+def test_the_core_does_not_lean_on_what_is_built_on_it(path):
+    assert all(level == 1 and module not in ("standalone", "demo", "") for level, module in relative_imports(path))
 
 
 def test_the_pack_imports_without_its_host():

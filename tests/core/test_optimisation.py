@@ -164,6 +164,7 @@ def test_a_batch_is_refused():
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"iterations": 0}, "iterations is 0"),
         ({"iterations": 2.5}, "iterations is 2.5"),
+        ({"iterations": 10**400}, "iterations is 10"),
         ({"template": "none"}, "template is 'none'"),
         ({"speed": 3}, "speed"),
     ],
@@ -171,6 +172,16 @@ def test_a_batch_is_refused():
 def test_settings_out_of_range_are_refused(overrides, said):
     with pytest.raises(DragNoiseError, match=said):
         preset("paper", **overrides)
+
+
+def test_free_steps_are_not_optimised():
+    x, unet = noisy(), ToyUNet()
+    steps = len(SIGMAS) - 1
+    edit = optimise(unet, x, SIGMAS, POINTS, config=preset("default", iterations=12, free_steps=steps - 2))
+    assert len(edit.sigmas) == 2
+    assert (sample(unet, x, SIGMAS, edit=edit) - sample(unet, x, SIGMAS)).abs().max() > 1e-3
+    with pytest.raises(DragNoiseError, match=f"free_steps is {steps} of {steps}"):
+        optimise(unet, x, SIGMAS, POINTS, config=preset("default", free_steps=steps))
 
 
 def test_an_unknown_preset_is_refused_and_none_overrides_nothing():

@@ -13,6 +13,10 @@ from dragnoise_core.demo import loader
 from dragnoise_core.demo.loader import load_demo_model, load_keypoint_regressor
 from dragnoise_core.demo.scenes import KINDS, keypoints, render, sample_parameters
 from dragnoise_core.errors import DragNoiseError
+from dragnoise_core.inversion import invert
+from dragnoise_core.sampling import sample
+from dragnoise_core.schedule import ddim_sigmas
+from dragnoise_core.standalone.diffusers_unet import DiffusersSplitUNet
 
 kinds = pytest.mark.parametrize("kind", KINDS)
 ROOT = Path(__file__).parents[2]
@@ -54,6 +58,22 @@ def test_the_weights_fit_the_budget_and_say_how_they_were_made():
             assert all(file.get_tensor(key).dtype in (torch.float16, torch.float32) for key in file.keys())  # noqa: SIM118
         assert {"script", "seconds", "steps", "seed", "gpu", "date"} <= metadata.keys()
         assert {key: str(value) for key, value in log[name].items()}.items() <= metadata.items()
+
+
+def test_the_shipped_figures_reach_the_goals():
+    figures = json.loads((loader.WEIGHTS / "evaluation.json").read_text())["mean"]
+    assert figures["autoencoder_psnr"] >= 38
+    assert figures["inversion_psnr"] >= 36 and figures["inversion_psnr_to_source"] >= 36
+    assert max(figures["keypoint_error"], figures["keypoint_error_decoded"], figures["keypoint_error_inverted"]) < 2
+
+
+@kinds
+def test_inversion_and_sampling_without_an_edit_return_the_picture(model, latents, decoded, kind):
+    unet = DiffusersSplitUNet(model.unet, model.prompt(kind))
+    sigmas = ddim_sigmas(unet.sigmas, 50, 0.7)
+    latent = latents[kind][:1]
+    returned = sample(unet, invert(unet, latent, sigmas), sigmas)
+    assert psnr(model.decode(returned), decoded[kind][:1]) >= 36
 
 
 def test_latents_have_unit_deviation(latents):

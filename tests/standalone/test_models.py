@@ -103,6 +103,7 @@ def test_other_architectures_are_refused_by_name(folder, pipeline, words):
         ("unet/config.json", {"time_cond_proj_dim": 256}, "distilled"),
         ("unet/config.json", {"addition_embed_type": "image"}, "conditions that no prompt gives"),
         ("scheduler/scheduler_config.json", {"_class_name": "LCMScheduler"}, "LCMScheduler"),
+        ("scheduler/scheduler_config.json", {"_class_name": "EDMEulerScheduler"}, "EDMEulerScheduler"),
         ("scheduler/scheduler_config.json", {"num_train_timesteps": 50}, "50 training steps"),
         ("scheduler/scheduler_config.json", {"prediction_type": "sample"}, "predicts 'sample'"),
         ("model_index.json", {"unet": ["own_code", "UNet2DConditionModel"]}, "own code for its unet"),
@@ -167,6 +168,16 @@ def test_checkpoints_offline_say_what_is_missing(model_folders, tmp_path, monkey
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     save_original_checkpoint(model_folders["sd"], tmp_path / "model.safetensors")
     refused(tmp_path / "model.safetensors", "configuration and tokenizer come from stable-diffusion-v1-5")
+
+
+def test_a_checkpoint_that_does_not_say_what_it_predicts_needs_its_configuration(tmp_path):
+    tensors = {
+        "model.diffusion_model.input_blocks.0.0.weight": torch.zeros(8, 4, 3, 3),
+        "model.diffusion_model.input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight": torch.zeros(8, 1024),
+        "first_stage_model.x": torch.zeros(1),
+    }
+    save_file(tensors, tmp_path / "model.safetensors")
+    refused(tmp_path / "model.safetensors", "SD 2.x.*--model-config")
 
 
 @pytest.mark.parametrize(
