@@ -47,6 +47,22 @@ test("a text that cannot be read is kept, explained, and gives way to new points
   assert.equal(model.text, text);
 });
 
+test("painting the mask keeps a text that cannot be read", () => {
+  const text = '{"version": 7, "pairs": []}';
+  const model = loaded(text);
+  const stroke = { erase: false, diameter: 4, points: [[10, 10]] };
+  model.commit(commands.paint(model.state, stroke));
+  assert.equal(model.text, text);
+  assert.match(model.problem, /version 7/);
+  assert.equal(model.state.mask.length, 1);
+  model.setStage({ width: 200, height: 100 });
+  assert.equal(model.text, text);
+  assert.deepEqual(model.state.mask[0].points, [[20, 20]], "the mask keeps its place");
+  model.commit(commands.addHandle(model.state, [1, 2]));
+  assert.equal(model.problem, "");
+  assert.equal(model.text, stored([{ handle: [1, 2], target: null }], 200, 100));
+});
+
 test("a gesture is one step, and nothing while it goes on or when it is cancelled", () => {
   const model = loaded();
   const seen = [];

@@ -40,7 +40,7 @@ export class PickerModel {
     return this.#shown.state;
   }
 
-  /** The stored string. A text that was loaded stays as it is until the first change. */
+  /** The stored string. A text that was loaded stays as it is until the first change of a pair. */
   get text() {
     const { source, ...state } = this.#history.state;
     return source ?? serialisePoints(state);
@@ -119,7 +119,7 @@ export class PickerModel {
     const belongs = state.width === old.width && state.height === old.height;
     const anything = state.pairs.length || state.mask.length;
     if (state.source !== undefined && (state.problem || state.sizeless)) {
-      this.#history = new History({ ...this.#read(state.source), mask: state.mask });
+      this.#history = new History({ ...this.#read(state.source), mask: scaled(state, this.stage).mask });
     } else if (otherPicture && belongs && anything) {
       const { state: fitted, lost } = fittedToPicture(state, this.stage);
       this.commit(fitted);
@@ -145,7 +145,9 @@ export class PickerModel {
     this.#draft = null;
     if (unchanged) return this.#notify("change");
     const { source, problem, sizeless, ...clean } = state;
-    this.#history.push(clean);
+    const { pairs, width, height } = this.#history.state;
+    const samePoints = state.pairs === pairs && state.width === width && state.height === height;
+    this.#history.push(samePoints ? state : clean);
     this.#keepSelection();
     this.#notify("commit");
   }
