@@ -185,8 +185,8 @@ def test_cancel_stops_within_a_step_and_the_next_prompt_runs(host):
 
     run = host.run(graph(points(((20, 20), (63, 63))), iterations=5000), interrupt)
     assert run.interrupted and run.error["node_id"] == "optimize"
-    # Messages take a moment to arrive; after that, one step at most.
-    assert max(steps) < 200
+    # The step that runs when the message arrives may end; two more for messages that take a moment.
+    assert max(steps) <= 23
     again = host.run(graph(iterations=8, invert__refinements=0, model__seed=0, sample__cfg=1.0))
     assert again.outputs["measure"]["text"] == good
 
@@ -383,9 +383,11 @@ def test_the_demo_model_turns_a_head(host):
 
 
 def test_targets_reached_at_once_change_nothing(host):
-    run = host.run(graph(points(((20, 20), (20, 20)))))
-    assert "the edit changes nothing" in run.outputs["optimize"]["text"][0]
-    assert run.outputs["measure"]["text"] != []
+    nodes = graph(points(((20, 20), (20, 20))))
+    run = host.run(nodes)
+    report = run.outputs["optimize"]["text"][0]
+    assert report.startswith("0 iterations: the points had arrived already, the edit changes nothing\n")
+    assert numbers(run) == pytest.approx(numbers(host.run(without_edit(nodes))), rel=1e-6)
 
 
 def failing(host, nodes):
