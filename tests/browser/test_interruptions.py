@@ -10,6 +10,16 @@ def picker(browser, files_url):
         yield picker
 
 
+def test_after_a_right_click_on_one_pair_delete_removes_the_selected_other(picker):
+    for y in (100, 200, 300):
+        picker.drag((200, y), (320, y))
+    picker.click(320, 200)
+    picker.click(320, 100, button="right")
+    assert picker.message == "Target 1 at 320, 200"
+    picker.press("Delete")
+    assert picker.pairs == [[[200, 300], [320, 300]]]
+
+
 @pytest.mark.parametrize("way", ["disabled", "hidden"])
 def test_the_toolbar_is_reached_by_tab_after_its_tab_stop_went_away(picker, way):
     picker.drag((200, 200), (320, 200))

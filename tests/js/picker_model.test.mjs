@@ -63,6 +63,23 @@ test("painting the mask keeps a text that cannot be read", () => {
   assert.equal(model.text, stored([{ handle: [1, 2], target: null }], 200, 100));
 });
 
+test("the selection stays with its pair when another one goes or comes back", () => {
+  for (const size of [stage, { width: 200, height: 100 }]) {
+    const model = loaded(stored([pair([1, 1]), pair([2, 2]), pair([3, 3])]));
+    model.setStage(size);
+    model.select({ index: 1, end: "target" });
+    model.commit(commands.removePair(model.state, 0));
+    assert.deepEqual(model.selected, { index: 0, end: "target" });
+    model.commit(commands.removePair(model.state, model.selected.index));
+    assert.deepEqual(model.state.pairs.map(({ handle }) => handle[0] * (100 / size.width)), [3]);
+  }
+  const model = loaded(stored([pair([1, 1]), pair([2, 2])]));
+  model.commit(commands.removePair(model.state, 0));
+  model.select({ index: 0, end: "handle" });
+  model.undo();
+  assert.deepEqual(model.selected, { index: 1, end: "handle" });
+});
+
 test("a gesture is one step, and nothing while it goes on or when it is cancelled", () => {
   const model = loaded();
   const seen = [];

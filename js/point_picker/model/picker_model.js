@@ -122,6 +122,7 @@ export class PickerModel {
       this.#history = new History({ ...this.#read(state.source), mask: scaled(state, this.stage).mask });
     } else if (otherPicture && belongs && anything) {
       const { state: fitted, lost } = fittedToPicture(state, this.stage);
+      if (lost) this.selected = null;
       this.commit(fitted);
       return lost;
     }
@@ -142,13 +143,14 @@ export class PickerModel {
   /** Make `state`, or what was previewed, one step of history. */
   commit(state = this.state) {
     const unchanged = state === this.#history.state || state === this.#shown?.state;
+    const before = this.state.pairs;
     this.#draft = null;
     if (unchanged) return this.#notify("change");
     const { source, problem, sizeless, ...clean } = state;
     const { pairs, width, height } = this.#history.state;
     const samePoints = state.pairs === pairs && state.width === width && state.height === height;
     this.#history.push(samePoints ? state : clean);
-    this.#keepSelection();
+    this.#keepSelection(before, state.pairs);
     this.#notify("commit");
   }
 
@@ -179,7 +181,7 @@ export class PickerModel {
     this.#draft = null;
     move();
     if (this.#history.state === before) return;
-    this.#keepSelection();
+    this.#keepSelection(before.pairs, this.#history.state.pairs);
     this.#notify("commit");
   }
 
@@ -206,7 +208,10 @@ export class PickerModel {
     return this.#maskNames.get(mask);
   }
 
-  #keepSelection() {
+  /** The selection stays with its pair when pairs before it go or come. */
+  #keepSelection(before = [], after = []) {
+    const index = this.selected ? after.indexOf(before[this.selected.index]) : -1;
+    if (index >= 0) this.selected = { ...this.selected, index };
     const pair = this.selected && this.state.pairs[this.selected.index];
     if (this.selected && !pair?.[this.selected.end]) this.selected = pair ? { ...this.selected, end: "handle" } : null;
   }
