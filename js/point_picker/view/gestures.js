@@ -216,8 +216,10 @@ export class Gestures {
   }
 
   #contextMenu(event) {
+    if (event.pointerType === "touch" || this.#picker.isReadOnly) return;
+    if (this.isActive) this.cancel();
     const hit = this.#stage.hitTest(this.#stage.placeOf(event), REACH.mouse);
-    if (event.pointerType === "touch" || !hit || this.#picker.isReadOnly) return;
+    if (!hit) return;
     event.preventDefault();
     event.stopPropagation();
     this.#picker.focus();

@@ -97,7 +97,8 @@ function nudge({ model, stage, gestures }, [dx, dy], step) {
 }
 
 /** Enter sets a handle in the middle of what is seen; the next Enter its target beside it; arrows move either. */
-function placeByKey({ model, stage, say }) {
+function placeByKey({ model, stage, gestures, say }) {
+  if (gestures.isActive) return;
   const { state } = model;
   const pending = commands.pendingIndex(state);
   if (pending >= 0) {
@@ -105,13 +106,17 @@ function placeByKey({ model, stage, say }) {
     const aside = Math.max(state.width / 10, 1);
     const target = [x + aside <= state.width ? x + aside : x - aside, y];
     model.commit(commands.setEnd(state, pending, "target", target));
-    return model.select({ index: pending, end: "target" });
+    model.select({ index: pending, end: "target" });
+    return;
   }
   const middle = stage.toPicture([stage.view.width / 2, stage.view.height / 2]);
   const next = commands.addHandle(state, middle);
-  if (next === state) return say(`${MAX_PAIRS} pairs are the most; remove one first.`);
+  if (next === state) {
+    say(`${MAX_PAIRS} pairs are the most; remove one first.`);
+    return;
+  }
   model.commit(next);
-  return model.select({ index: state.pairs.length, end: "handle" });
+  model.select({ index: state.pairs.length, end: "handle" });
 }
 
 /** Escape drops what is least settled: a gesture, a waiting handle, a selection; with none of these it is the page's. */

@@ -120,6 +120,11 @@ export class PointPicker {
 
   #buildActions() {
     const { model, settings, stage } = this;
+    // A gesture under way goes on from the state that it began with, and would undo the step.
+    const step = (action) => () => {
+      if (this.gestures.isActive) this.gestures.cancel();
+      action();
+    };
     return {
       setTool: (tool) => {
         this.gestures.cancel();
@@ -135,20 +140,20 @@ export class PointPicker {
         this.#refresh();
         stage.render("points");
       },
-      remove: () => model.selected && model.commit(commands.removePair(model.state, model.selected.index)),
-      removeAll: () => model.commit(commands.removeAllPairs(model.state)),
-      invertMask: () => {
+      remove: step(() => model.selected && model.commit(commands.removePair(model.state, model.selected.index))),
+      removeAll: step(() => model.commit(commands.removeAllPairs(model.state))),
+      invertMask: step(() => {
         this.showMask();
         model.commit(commands.invertMask(model.state));
-      },
-      clearMask: () => model.commit(commands.clearMask(model.state)),
+      }),
+      clearMask: step(() => model.commit(commands.clearMask(model.state))),
       toggleMask: () => {
         settings.maskVisible = !settings.maskVisible;
         this.#refresh();
         stage.render();
       },
-      undo: () => model.undo(),
-      redo: () => model.redo(),
+      undo: step(() => model.undo()),
+      redo: step(() => model.redo()),
     };
   }
 
