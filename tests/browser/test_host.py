@@ -361,6 +361,26 @@ def test_the_tracked_path_is_drawn_over_the_picture(host):
     assert host.js("() => picker.stage.paths") == [[[20, 20], [40, 24]]]
 
 
+def test_a_picture_of_an_earlier_run_says_so(host):
+    loader = host.add("LoadImage", (40, 120), image="wide.png")
+    flip = host.add("ImageInvert", (300, 500))
+    points = host.add("DragNoisePoints", (480, 120))
+    preview = host.add("PreviewImage", (950, 120))
+    host.link(loader, 0, flip, "image")
+    host.link(flip, 0, points, "image")
+    host.link(points, 2, preview, "images")
+    host.wait_for_picker()
+    host.drag((20, 20), (60, 30))
+    assert host.run()["status"]["status_str"] == "success"
+    host.wait_for_picture(96, 64)
+    assert "last run" not in host.message
+    host.js("(id) => { app.graph.getNodeById(id).widgets[0].value = 'other.png'; }", loader)
+    said = "() => picker.stage.surface.parentElement.querySelector('[role=status]').textContent.includes('last run')"
+    host.page.wait_for_function(said)
+    assert host.run()["status"]["status_str"] == "success"
+    host.page.wait_for_function(f"() => !({said})()")
+
+
 def test_removing_the_node_releases_everything(host):
     _, points = host.with_picture()
     host.js("(id) => app.graph.remove(app.graph.getNodeById(id))", points)

@@ -22,7 +22,10 @@ export function registerPointPicker() {
     getCustomWidgets: () => ({ DRAGNOISE_POINTS: pointsWidget, DRAGNOISE_MASK: maskWidget }),
     setup() {
       // The path comes with the result, and on its own while the optimisation runs.
-      api.addEventListener("executed", ({ detail }) => showPath(detail.node, detail.output?.dragnoise_path?.[0]));
+      api.addEventListener("executed", ({ detail }) => {
+        for (const nodePicker of onPage) nodePicker.executed(detail.node);
+        showPath(detail.node, detail.output?.dragnoise_path?.[0]);
+      });
       api.addEventListener("dragnoise_path", ({ detail }) => showPath(detail.node, detail.path));
     },
   });

@@ -1,6 +1,6 @@
 /** Which picture a node is going to get, as far as the browser can know: {filename, subfolder, type}. */
 
-import { inputIndex, sourceNode } from "./graph_walk.js";
+import { inputIndex, sourceNode, upstreamText } from "./graph_walk.js";
 
 /**
  * The picture that arrives at `node`'s input "image": the file that a loader upstream has chosen, what the node
@@ -10,6 +10,18 @@ export function findPicture(node, app) {
   const source = sourceNode(node, inputIndex(node, "image"), app.rootGraph ?? app.graph);
   if (!source) return null;
   return chosenFile(source) ?? outputOf(source, app)?.images?.[0] ?? outputOf(node, app)?.dragnoise_picture?.[0] ?? null;
+}
+
+/** Whether a run of `ran` renews the picture that `findPicture` gives for `node`. */
+export function renewsPicture(node, ran, app) {
+  return ran === node || ran === sourceNode(node, inputIndex(node, "image"), app.rootGraph ?? app.graph);
+}
+
+/** What the picture of `node` is made with, as text; "" where the picture needs no run. Compared, never read. */
+export function pictureRecipe(node, app) {
+  const root = app.rootGraph ?? app.graph;
+  const source = sourceNode(node, inputIndex(node, "image"), root);
+  return !source || chosenFile(source) ? "" : upstreamText(source, root);
 }
 
 /** Split the host's "folder/name.png [output]" into its parts. */

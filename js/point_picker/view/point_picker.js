@@ -13,6 +13,7 @@ export class PointPicker {
   #bars;
   #notice = null;
   #readOnly = "";
+  #pictureNote = "";
   #isPanning = false;
 
   /** loadMask(name): a promise of the picture that a stored mask's name stands for. */
@@ -68,6 +69,13 @@ export class PointPicker {
     }
     this.stage.stageChanged();
     this.#refresh();
+  }
+
+  /** What a person has to know of the picture; stands before the hints until it is "" again. */
+  setPictureNote(text) {
+    if (text === this.#pictureNote) return;
+    this.#pictureNote = text;
+    this.#refreshMessage();
   }
 
   /** Show where handles were tracked: lists of [x, y] in pixels of a picture of `size`; an empty list hides them. */
@@ -195,7 +203,7 @@ export class PointPicker {
   #currentMessage() {
     if (this.model.problem) return { text: `These points cannot be shown: ${this.model.problem}`, isBad: true };
     if (this.#readOnly) return { text: this.#readOnly, isBad: false };
-    return this.#notice ?? { text: hint(this.model, this.settings.tool), isBad: false };
+    return this.#notice ?? { text: this.#pictureNote + hint(this.model, this.settings.tool), isBad: false };
   }
 }
 
