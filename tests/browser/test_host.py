@@ -361,6 +361,20 @@ def test_the_tracked_path_is_drawn_over_the_picture(host):
     assert host.js("() => picker.stage.paths") == [[[20, 20], [40, 24]]]
 
 
+def test_a_preview_beside_the_picker_brings_the_picture_before_any_point(host):
+    loader = host.add("LoadImage", (40, 120), image="wide.png")
+    flip = host.add("ImageInvert", (300, 500))
+    points = host.add("DragNoisePoints", (480, 120))
+    preview = host.add("PreviewImage", (950, 120))
+    host.link(loader, 0, flip, "image")
+    host.link(flip, 0, points, "image")
+    host.wait_for_picker()
+    host.page.wait_for_function("() => picker.stage.blankText.includes('Connect a Preview Image')")
+    host.link(flip, 0, preview, "images")
+    assert host.run()["status"]["status_str"] == "success"
+    host.wait_for_picture(96, 64)
+
+
 def test_a_picture_of_an_earlier_run_says_so(host):
     loader = host.add("LoadImage", (40, 120), image="wide.png")
     flip = host.add("ImageInvert", (300, 500))

@@ -143,6 +143,21 @@ test("a ring of computing nodes has a text too", () => {
   assert.match(upstreamText(graph.nodes[0], graph), /root:2/);
 });
 
+test("a preview of the same output shows the picture before the node itself ran", () => {
+  const preview = (id, rest) => nodeOf(id, { inputs: ["images"], comfyClass: "PreviewImage", ...rest });
+  const source = nodeOf(1, { outputs: ["IMAGE", "IMAGE"] });
+  const [beside, elsewhere, muted] = [preview(3), preview(4), preview(5, { mode: 2 })];
+  const links = [[1, 0, 2, 0], [1, 1, 4, 0], [1, 0, 5, 0], [1, 0, 3, 0]];
+  const graph = graphOf([source, nodeOf(2), elsewhere, muted, beside], links);
+  const pictures = (name) => ({ images: [{ filename: name }] });
+  const nodeOutputs = { 3: pictures("right.png"), 4: pictures("other output.png"), 5: pictures("old.png") };
+  assert.equal(findPicture(graph.nodes[1], { graph, nodeOutputs }).filename, "right.png");
+  delete nodeOutputs[3];
+  assert.equal(findPicture(graph.nodes[1], { graph, nodeOutputs }), null);
+  assert.ok(renewsPicture(graph.nodes[1], beside, { graph }));
+  assert.ok(!renewsPicture(graph.nodes[1], elsewhere, { graph }));
+});
+
 test("a picture is renewed by a run of its source or of the node itself", () => {
   const graph = graphOf([loader(), nodeOf(2), nodeOf(3), nodeOf(4)], [[1, 0, 2, 0], [2, 0, 3, 0], [2, 0, 4, 0]]);
   const renewing = graph.nodes.filter((ran) => renewsPicture(graph.nodes[2], ran, { graph }));

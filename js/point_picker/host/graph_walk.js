@@ -19,6 +19,11 @@ export function isLinked(node, name) {
 
 /** The node that computes what arrives at the input `index` of `node`, or null. */
 export function sourceNode(node, index, rootGraph) {
+  return sourceOutput(node, index, rootGraph)?.node ?? null;
+}
+
+/** The same with the number of its output: {node, slot}, or null. */
+export function sourceOutput(node, index, rootGraph) {
   for (let step = 0; step < MAX_STEPS && node && index >= 0; step++) {
     const link = linkInto(node, index);
     if (!link) return null;
@@ -33,7 +38,7 @@ export function sourceNode(node, index, rootGraph) {
       [origin, slot] = inner ? [origin.subgraph.getNodeById(inner.origin_id), inner.origin_slot] : [null, 0];
     }
     const passing = passedInput(origin, slot);
-    if (passing === null) return origin ?? null;
+    if (passing === null) return origin ? { node: origin, slot } : null;
     [node, index] = [origin, passing];
   }
   return null;

@@ -11,6 +11,7 @@ import { fileUrl, findPicture, pictureRecipe, renewsPicture } from "./picture_so
  * through links, reroutes, subgraphs, promoted widgets and runs, and no host announces all of these.
  */
 const LOOK_EVERY = 300;
+const NOT_SEEN_YET = "Connect a Preview Image to the same output\nand run, or place a point first.";
 
 export class NodePicker {
   #node;
@@ -127,7 +128,7 @@ export class NodePicker {
     this.#picker.setPictureNote(isOld ? "Picture of the last run. " : "");
     const willCome = isLinked(this.#node, "image");
     const blank = (willCome && this.#model.ownSize) || this.#blankSize();
-    const blankText = willCome ? "The picture is seen after one run." : "No picture is linked.";
+    const blankText = willCome ? NOT_SEEN_YET : "No picture is linked.";
     const sight = file ? fileUrl(file, this.#api) : `${blank.width} x ${blank.height}: ${blankText}`;
     if (sight === this.#sight) return;
     this.#sight = sight;

@@ -1,20 +1,25 @@
 /** Which picture a node is going to get, as far as the browser can know: {filename, subfolder, type}. */
 
-import { inputIndex, sourceNode, upstreamText } from "./graph_walk.js";
+import { inputIndex, sourceNode, sourceOutput, upstreamText } from "./graph_walk.js";
+
+const PREVIEWS = ["PreviewImage", "SaveImage"];
 
 /**
  * The picture that arrives at `node`'s input "image": the file that a loader upstream has chosen, what the node
- * upstream showed at its last run, or what `node` itself got at its last run; null when none is known.
+ * upstream or a preview beside `node` showed at its last run, or what `node` itself got at its last run; null when
+ * none is known.
  */
 export function findPicture(node, app) {
   const source = sourceNode(node, inputIndex(node, "image"), app.rootGraph ?? app.graph);
   if (!source) return null;
-  return chosenFile(source) ?? outputOf(source, app)?.images?.[0] ?? outputOf(node, app)?.dragnoise_picture?.[0] ?? null;
+  const shown = [source, ...previewsBeside(node, app)].map((each) => outputOf(each, app)?.images?.[0]);
+  return chosenFile(source) ?? shown.find(Boolean) ?? outputOf(node, app)?.dragnoise_picture?.[0] ?? null;
 }
 
 /** Whether a run of `ran` renews the picture that `findPicture` gives for `node`. */
 export function renewsPicture(node, ran, app) {
-  return ran === node || ran === sourceNode(node, inputIndex(node, "image"), app.rootGraph ?? app.graph);
+  const source = sourceNode(node, inputIndex(node, "image"), app.rootGraph ?? app.graph);
+  return [source, ...previewsBeside(node, app), node].includes(ran);
 }
 
 /** What the picture of `node` is made with, as text; "" where the picture needs no run. Compared, never read. */
@@ -34,6 +39,19 @@ export function fileFromName(text) {
 /** The address that shows a stored file. */
 export function fileUrl({ filename, subfolder = "", type = "input" }, api) {
   return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
+}
+
+/** The nodes that show the very output that feeds `node`. A muted or bypassed one shows an earlier run. */
+function previewsBeside(node, app) {
+  const root = app.rootGraph ?? app.graph;
+  const from = sourceOutput(node, inputIndex(node, "image"), root);
+  if (!from) return [];
+  const near = new Set([...node.graph.nodes, ...from.node.graph.nodes]);
+  return [...near].filter((each) => {
+    if (!PREVIEWS.includes(each.comfyClass) || each.mode) return false;
+    const other = sourceOutput(each, inputIndex(each, "images"), root);
+    return other?.node === from.node && other.slot === from.slot;
+  });
 }
 
 function chosenFile(source) {

@@ -207,5 +207,5 @@ function drawBlank(context, [x, y, width, height], text) {
   context.fillStyle = "rgba(255, 255, 255, 0.8)";
   context.font = "13px system-ui, sans-serif";
   context.textAlign = "center";
-  context.fillText(text, x + width / 2, y + 24, width - 16);
+  text.split("\n").forEach((line, row) => context.fillText(line, x + width / 2, y + 24 + 18 * row, width - 16));
 }
