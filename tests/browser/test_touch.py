@@ -19,7 +19,10 @@ class Fingers:
         self.session = picker.page.context.new_cdp_session(picker.page)
 
     def send(self, kind, *points):
-        places = [self.picker.at(point) for point in points]
+        self.place(kind, *(self.picker.at(point) for point in points))
+
+    def place(self, kind, *places):
+        """Touches at places of the page, which zooming does not move."""
         touches = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(places)]
         self.session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
 
@@ -52,16 +55,12 @@ def test_a_fingers_reach_is_wide(picker, fingers):
 
 def test_two_fingers_zoom_and_place_nothing(picker, fingers):
     before = picker.js("() => picker.stage.viewport.scale")
-    a, b = (350, 256), (420, 256)
-    fingers.send("touchStart", a)
-    fingers.send("touchStart", a, b)
-    middle = picker.at((385, 256))
-    for _ in range(4):
-        (ax, ay), (bx, by) = picker.at(a), picker.at(b)
-        places = [(ax - 10, ay), (bx + 10, by)]
-        touches = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(places)]
-        fingers.session.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": touches})
-    fingers.session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    middle, (ax, ay), (bx, by) = (picker.at((x, 256)) for x in (385, 350, 420))
+    fingers.place("touchStart", (ax, ay))
+    fingers.place("touchStart", (ax, ay), (bx, by))
+    for spread in (10, 20, 30, 40):
+        fingers.place("touchMove", (ax - spread, ay), (bx + spread, by))
+    fingers.place("touchEnd")
     assert picker.js("() => picker.stage.viewport.scale") > 1.5 * before
     assert picker.at((385, 256)) == pytest.approx(middle, abs=1)
     assert picker.text == ""
