@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import DragNoiseError
+from .bench.options import add_bench
 
 REFUSED, INTERRUPTED = 2, 130
 LARGEST_SEED = 2**63 - 1
@@ -46,8 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_edit(commands.add_parser("edit", help="drag points of a picture"))
     _add_apply(commands.add_parser("apply", help="repeat a saved edit on its picture"))
     _add_demo(commands.add_parser("demo", help="one drag of each scene kind of the demo model"))
-    bench = commands.add_parser("bench", help="measure").add_subparsers(required=True, metavar="MEASUREMENT")
-    _add_bench_speed(bench.add_parser("speed", help="our optimisation against the naive loop, on this machine"))
+    add_bench(commands.add_parser("bench", help="measure"))
     return parser
 
 
@@ -118,22 +118,6 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("--out", default="out", metavar="DIR", help="folder for the pictures (default: %(default)s)")
     parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
-
-
-def _add_bench_speed(parser: argparse.ArgumentParser) -> None:
-    def run(options: argparse.Namespace) -> None:
-        from .bench_speed import run_bench_speed
-
-        run_bench_speed(options)
-
-    parser.set_defaults(run=run)
-    parser.add_argument(
-        "--model", default="demo", help="demo, demo-random or sd15-random: random weights of that shape (default: demo)"
-    )
-    parser.add_argument("--iterations", type=int, default=60, help="gradient steps of one run (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each loop (default: %(default)s)")
-    parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
-    parser.add_argument("--json", action="store_true", help="report as JSON")
 
 
 def _seed(text: str) -> int:

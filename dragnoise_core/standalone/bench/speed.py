@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from ..configuration import preset
-from ..errors import DragNoiseError
-from ..optimisation import optimise
-from ..points import DragPoints
-from ..schedule import ddim_sigmas, nearest_timestep, scaled_linear_sigmas
-from .diffusers_unet import DiffusersSplitUNet
-from .models import freeze, load_model, usable_device
+from ...configuration import preset
+from ...errors import DragNoiseError
+from ...optimisation import optimise
+from ...points import DragPoints
+from ...schedule import ddim_sigmas, nearest_timestep, scaled_linear_sigmas
+from ..diffusers_unet import DiffusersSplitUNet
+from ..models import freeze, load_model, usable_device
 
 SD15 = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
 # So small that no point ever moves: every run takes all its iterations.
@@ -147,7 +147,7 @@ def _unet(name: str) -> UNet2DConditionModel:
     if name == "demo":
         return load_model("demo", "cpu").unet
     if name == "demo-random":
-        from ..demo.networks import build_unet
+        from ...demo.networks import build_unet
 
         return build_unet()
     if name == "sd15-random":

@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_unet import small_unet
 
-from dragnoise_core.standalone.bench_speed import naive_loop, our_loop
+from dragnoise_core.standalone.bench.speed import naive_loop, our_loop
 from dragnoise_core.standalone.command_line import main
 
 

@@ -1,0 +1,1 @@
+"""What `dragnoise bench` runs: methods side by side, the measures, the reports."""
