@@ -12,7 +12,7 @@ test: test-python test-js test-host
 
 $(READY): pyproject.toml .ci/constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint .ci/constraints.txt --editable ".[standalone,test]"
+	$(VENV)/bin/python -m pip install --quiet --constraint .ci/constraints.txt --editable ".[standalone,test,bench]"
 	touch $@
 
 # The browser tests drive the distribution's Chromium; where it can neither be found nor installed they are skipped.
