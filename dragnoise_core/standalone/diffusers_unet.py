@@ -50,7 +50,7 @@ class DiffusersSplitUNet:
         self.unet = unet
         self.sigmas = scaled_linear_sigmas() if sigmas is None else sigmas
         self.prediction_type = prediction_type
-        self.tap = upsampling[-1]
+        self.first, self.tap = 0, upsampling[-1]  # decoder blocks: the first one that `decode` runs, and the tap
         self.context = prompt_embedding.to(unet.device, unet.dtype)
         self.added_conditions = {
             name: value.to(unet.device, unet.dtype) for name, value in (added_conditions or {}).items()
@@ -69,35 +69,38 @@ class DiffusersSplitUNet:
         hidden = unet.conv_in(sample)
         skips = (hidden,)
         for block in unet.down_blocks:
-            hidden, block_skips = block(hidden_states=hidden, temb=embedding, **_cross_attention(block, context))
+            hidden, block_skips = block(hidden_states=hidden, temb=embedding, **cross_attention(block, context))
             skips += block_skips
-        hidden = unet.mid_block(hidden, embedding, **_cross_attention(unet.mid_block, context))
+        hidden = unet.mid_block(hidden, embedding, **cross_attention(unet.mid_block, context))
         return Encoded(hidden.to(torch.promote_types(hidden.dtype, torch.float32)), _State(x, skips, embedding, sigma))
 
     def decode(self, encoded: Encoded, bottleneck: Tensor, *, to_tap: bool) -> Decoded:
         """See SplitUNet. bottleneck: [B, C, h, w], any dtype."""
         unet, state = self.unet, encoded.state
         hidden = bottleneck.to(unet.dtype)
-        context = self.context.expand(len(bottleneck), -1, -1)
-        end = len(state.skips)
         feature = None
-        for index, block in enumerate(unet.up_blocks):
-            begin = end - len(block.resnets)
-            hidden = block(
-                hidden_states=hidden,
-                res_hidden_states_tuple=state.skips[begin:end],
-                temb=state.embedding,
-                # The next skip's size, so that sizes which do not halve evenly come back right.
-                upsample_size=state.skips[begin - 1].shape[-2:] if begin else None,
-                **_cross_attention(block, context),
-            )
-            end = begin
+        for index in range(self.first, len(unet.up_blocks)):
+            hidden = self.run_decoder_block(index, hidden, state)
             if index == self.tap:
                 feature = hidden
                 if to_tap:
                     return Decoded(feature, None)
         output = unet.conv_out(unet.conv_act(unet.conv_norm_out(hidden))).to(state.sample.dtype)
         return Decoded(feature, self._epsilon(output, state))
+
+    def run_decoder_block(self, index: int, hidden: Tensor, state: _State) -> Tensor:
+        """Return the output of decoder block `index`, [B, C', h', w'], for its input, [B, C, h, w]."""
+        blocks, skips = self.unet.up_blocks, state.skips
+        end = len(skips) - sum(len(block.resnets) for block in blocks[:index])
+        begin = end - len(blocks[index].resnets)
+        return blocks[index](
+            hidden_states=hidden,
+            res_hidden_states_tuple=skips[begin:end],
+            temb=state.embedding,
+            # The next skip's size, so that sizes which do not halve evenly come back right.
+            upsample_size=skips[begin - 1].shape[-2:] if begin else None,
+            **cross_attention(blocks[index], self.context.expand(len(hidden), -1, -1)),
+        )
 
     def _epsilon(self, output: Tensor, state: _State) -> Tensor:
         if self.prediction_type == "epsilon":
@@ -110,5 +113,6 @@ class DiffusersSplitUNet:
         return {name: value.expand(rows, -1) for name, value in self.added_conditions.items()}
 
 
-def _cross_attention(block: torch.nn.Module, context: Tensor) -> dict[str, Tensor]:
+def cross_attention(block: torch.nn.Module, context: Tensor) -> dict[str, Tensor]:
+    """Return the prompt as the arguments that a block takes, or none where it has no cross-attention."""
     return {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}
