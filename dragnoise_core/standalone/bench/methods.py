@@ -1,47 +1,12 @@
 """The methods that the benches compare, all behind one call."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from torch import Tensor
-
 from ...configuration import PRESETS, OptimisationConfig
 from ...errors import DragNoiseError
 from ...optimisation import optimise
-from ...points import DragPoints
 from ...sampling import sample
-from ..diffusers_unet import DiffusersSplitUNet
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """One drag of one inverted picture.
-
-    latent: the picture, model units, [1, 4, h, w]. noisy: its inversion, sigma space at sigmas[0], [1, 4, h, w].
-    sigmas: descending, [k + 1]. points: on the picture. mask: [H, W], 1 = may change; None = everything may.
-    """
-
-    unet: DiffusersSplitUNet
-    latent: Tensor
-    noisy: Tensor
-    sigmas: Tensor
-    points: DragPoints
-    mask: Tensor | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What a method made of a task: the clean latent, [1, 4, h, w], and the gradient steps it took.
-
-    ends: where the method believes the handles to be, [N, 2], picture pixels; None when it has no belief.
-    """
-
-    latent: Tensor
-    iterations: int
-    ends: Tensor | None = None
-
-
-Method = Callable[[Task], Outcome]
+from .opponents.drag_diffusion import drag_diffusion
+from .opponents.free_drag import free_drag
+from .tasks import Method, Outcome, Task
 
 
 def do_nothing(task: Task) -> Outcome:
@@ -64,6 +29,8 @@ METHODS: dict[str, Method] = {
     "nothing": do_nothing,
     "paper": drag_noise(PRESETS["paper"]),
     "default": drag_noise(PRESETS["default"]),
+    "drag-diffusion": drag_diffusion(),
+    "free-drag": free_drag(),
 }
 
 

@@ -1,0 +1,1 @@
+"""Other papers' methods, written from their formulas, for the comparison."""
