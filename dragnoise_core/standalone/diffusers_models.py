@@ -211,9 +211,10 @@ def _loaded(name: str, pipeline: Any, device: torch.device, dtype: torch.dtype) 
     scale, shift = vae.config.scaling_factor, vae.config.shift_factor or 0.0
 
     @torch.no_grad()
-    def encode(picture: Tensor) -> Tensor:
-        mean = vae.encode((picture * 2 - 1).to(device, vae.dtype)).latent_dist.mean
-        return (mean.float() - shift) * scale
+    def encode(picture: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        posterior = vae.encode((picture * 2 - 1).to(device, vae.dtype)).latent_dist
+        latent = posterior.mean if generator is None else posterior.sample(generator)
+        return (latent.float() - shift) * scale
 
     @torch.no_grad()
     def decode(latent: Tensor) -> Tensor:

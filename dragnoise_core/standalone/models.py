@@ -23,7 +23,8 @@ class LoadedModel:
 
     name: as it was asked for. sigmas: the training schedule's noise levels, ascending, [T]. native_side: it was
     trained on pictures of about native_side^2 pixels. encode: picture [1, 3, H, W] in [0, 1] -> latent in model
-    units, [1, 4, H / 8, W / 8], float32. decode: the way back. conditions: (prompt, width, height) -> prompt
+    units, [1, 4, H / 8, W / 8], float32; with a generator, drawn from the autoencoder's posterior instead of its
+    mean. decode: the way back. conditions: (prompt, width, height) -> prompt
     embedding, [1, tokens, D], and the added conditions (SDXL) or None.
     """
 
@@ -32,7 +33,7 @@ class LoadedModel:
     sigmas: Tensor
     prediction_type: str
     native_side: int
-    encode: Callable[[Tensor], Tensor]
+    encode: Callable[..., Tensor]
     decode: Callable[[Tensor], Tensor]
     conditions: Callable[[str, int, int], tuple[Tensor, dict[str, Tensor] | None]]
 
@@ -105,7 +106,8 @@ def _load_demo(device: torch.device, dtype: torch.dtype) -> LoadedModel:
         freeze(network, device, dtype)
 
     @torch.no_grad()
-    def encode(picture: Tensor) -> Tensor:
+    def encode(picture: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        # This autoencoder has no posterior to draw from.
         return demo.encode(picture.to(device, dtype)).float()
 
     @torch.no_grad()

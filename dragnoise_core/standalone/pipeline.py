@@ -78,11 +78,11 @@ def edit_image(
     """
     sigmas = ddim_sigmas(model.sigmas, steps, strength).float()
     points = points.scaled(*picture.size)
-    run = _Run(model, picture, prompt, sigmas, callback)
+    run = PictureRun(model, picture, prompt, sigmas, callback)
     if mask is not None:
         latent_mask(mask, torch.empty(1, 1, run.fitted.height // 8, run.fitted.width // 8))  # refuse it before the work
     with run.phase("inversion"):
-        noisy = run.invert()
+        noisy = run.invert(run.encode())
     with run.phase("optimisation"):
         edit = optimise(run.unet, noisy, sigmas, points, mask=mask, config=config, callback=callback)
     return run.finish(noisy, edit, reconstruct)
@@ -95,21 +95,25 @@ def apply_edit(
 
     Raises DragNoiseError when the edit was made for another size of bottleneck.
     """
-    run = _Run(model, picture, prompt, edit.schedule, callback)
+    run = PictureRun(model, picture, prompt, edit.schedule, callback)
     with run.phase("inversion"):
-        noisy = run.invert()
+        noisy = run.invert(run.encode())
     return run.finish(noisy, edit)
 
 
 @dataclass(eq=False)
-class _Run:
-    """One picture on its way through one model."""
+class PictureRun:
+    """One picture, RGB, any size, on its way through one model under one prompt.
+
+    sigmas: the schedule, descending, [k + 1]. callback: see `edit_image`. seconds: of every phase so far.
+    Raises DragNoiseError when picture or prompt do not fit the model.
+    """
 
     model: LoadedModel
     picture: Image.Image
     prompt: str
     sigmas: Tensor
-    callback: Callback | None
+    callback: Callback | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -118,15 +122,30 @@ class _Run:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
+        """Time what happens in this context."""
         start = time.perf_counter()
         yield
         if self.model.unet.device.type == "cuda":
             torch.cuda.synchronize(self.model.unet.device)
         self.seconds[name] = time.perf_counter() - start
 
-    def invert(self) -> Tensor:
-        latent = self.model.encode(to_tensor(self.fitted))
+    def encode(self) -> Tensor:
+        """Return the picture's latent, model units, [1, 4, h, w]."""
+        return self.model.encode(to_tensor(self.fitted))
+
+    def invert(self, latent: Tensor) -> Tensor:
+        """Return the latent's inversion, sigma space at sigmas[0], [1, 4, h, w]."""
         return invert(self.unet, latent, self.sigmas, callback=self.callback)
+
+    def decode(self, latent: Tensor) -> Image.Image:
+        """Return a latent in model units as a picture of the size that came in. Raises DragNoiseError if not finite."""
+        pixels = self.model.decode(latent)
+        if not torch.isfinite(pixels).all():
+            raise DragNoiseError(
+                f"{self.model.name} gave numbers that are not finite in {self.model.unet.dtype}; "
+                "use float32 (on the command line: --device cpu), or a lower learning rate."
+            )
+        return unfit(to_picture(pixels), self.picture.size)
 
     def finish(self, noisy: Tensor, edit: DragEdit, reconstruct: bool = False) -> EditResult:
         with self.phase("sampling"):
@@ -138,11 +157,4 @@ class _Run:
         return EditResult(picture, edit, noisy, self.sigmas, self.seconds, reconstruction)
 
     def sampled(self, noisy: Tensor, edit: DragEdit | None, callback: Callback | None) -> Image.Image:
-        latent = sample(self.unet, noisy, self.sigmas, edit=edit, callback=callback)
-        pixels = self.model.decode(latent)
-        if not torch.isfinite(pixels).all():
-            raise DragNoiseError(
-                f"{self.model.name} gave numbers that are not finite in {self.model.unet.dtype}; "
-                "use float32 (on the command line: --device cpu), or a lower learning rate."
-            )
-        return unfit(to_picture(pixels), self.picture.size)
+        return self.decode(sample(self.unet, noisy, self.sigmas, edit=edit, callback=callback))
