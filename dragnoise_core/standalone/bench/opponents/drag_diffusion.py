@@ -37,7 +37,7 @@ def drag_diffusion(settings: DragDiffusionSettings = DragDiffusionSettings()) ->
 
     def method(task: Task) -> Outcome:
         latent = DraggedLatent(task, settings.learning_rate, settings.mask_weight)
-        points, iterations = _optimise(latent, settings)
+        points, iterations = drag_latent(latent, settings)
         found = sample_with_reference(
             task.unet, latent.x.detach(), task.noisy, task.sigmas, first_block=settings.reference_block
         )
@@ -46,7 +46,7 @@ def drag_diffusion(settings: DragDiffusionSettings = DragDiffusionSettings()) ->
     return method
 
 
-def _optimise(latent: DraggedLatent, settings: DragDiffusionSettings) -> tuple[Tensor, int]:
+def drag_latent(latent: DraggedLatent, settings: DragDiffusionSettings) -> tuple[Tensor, int]:
     """Alternate motion supervision and point tracking; return the points on the grid, [N, 2], and the steps taken."""
     reference = sample_patches(latent.source.feature, latent.handles, 0, latent.grid)[:, :, 0, 0]
     points = latent.handles

@@ -53,7 +53,7 @@ def free_drag(settings: FreeDragSettings = FreeDragSettings()) -> Method:
 
     def method(task: Task) -> Outcome:
         latent = DraggedLatent(task, settings.learning_rate, settings.mask_weight)
-        places, iterations = _optimise(latent, settings)
+        places, iterations = drag_latent(latent, settings)
         found = sample_with_reference(
             task.unet, latent.x.detach(), task.noisy, task.sigmas, first_block=settings.reference_block
         )
@@ -78,6 +78,11 @@ def update_weight(end: Tensor, expected: float, largest: float) -> Tensor:
     """
     alpha, beta = math.log(9) / (0.6 * expected), 0.2 * expected
     return torch.sigmoid(alpha * (beta - end)).clamp_max(largest)
+
+
+def update_template(template: Tensor, patches: Tensor, weight: Tensor) -> Tensor:
+    """Return the templates moved by `weight`, [N], towards `patches`; both [N, C, 2 r + 1, 2 r + 1] (equation 3)."""
+    return template.lerp(patches, weight[:, None, None, None])
 
 
 def search(
@@ -122,7 +127,7 @@ def plan(
 
 
 @torch.no_grad()
-def _optimise(latent: DraggedLatent, settings: FreeDragSettings) -> tuple[Tensor, int]:
+def drag_latent(latent: DraggedLatent, settings: FreeDragSettings) -> tuple[Tensor, int]:
     """Drag from place to place; return the last places on the grid, [N, 2], and the gradient steps taken."""
     grid, targets = latent.grid, latent.targets
     places, steps = latent.handles, 0
@@ -147,6 +152,6 @@ def _optimise(latent: DraggedLatent, settings: FreeDragSettings) -> tuple[Tensor
             latent.step(loss)
             steps += 1
             decoded = latent.decode()
-        weight = update_weight(end, settings.expected, settings.largest_weight)[:, None, None, None]
-        template = template.lerp(sample_patches(decoded.feature, places, settings.radius, grid), weight)
+        weight = update_weight(end, settings.expected, settings.largest_weight)
+        template = update_template(template, sample_patches(decoded.feature, places, settings.radius, grid), weight)
     return places, steps
