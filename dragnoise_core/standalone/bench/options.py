@@ -7,6 +7,8 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
     """Add every measurement to the command `bench`."""
     measurements = parser.add_subparsers(required=True, metavar="MEASUREMENT")
     _add_speed(measurements.add_parser("speed", help="our optimisation against the naive loop, on this machine"))
+    _add_dragbench(measurements.add_parser("dragbench", help="a method over DragBench, with the papers' evaluation"))
+    _add_export(measurements.add_parser("export-scenes", help="write the demo scenes' drags in DragBench's format"))
 
 
 def _add_speed(parser: argparse.ArgumentParser) -> None:
@@ -23,3 +25,45 @@ def _add_speed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=3, help="runs of each loop (default: %(default)s)")
     parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     parser.add_argument("--json", action="store_true", help="report as JSON")
+
+
+def _add_dragbench(parser: argparse.ArgumentParser) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from .dragbench.command import run_dragbench
+
+        run_dragbench(options)
+
+    parser.set_defaults(run=run)
+    parser.add_argument("folder", metavar="DIR", help="DragBench: folders of categories with folders of samples")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results; finished ones are kept")
+    parser.add_argument("--method", default="default", help="what to run (default: %(default)s)")
+    parser.add_argument("--model", default="demo", help="as for `dragnoise edit` (default: %(default)s)")
+    parser.add_argument("--model-config", metavar="DIR", help="as for `dragnoise edit`")
+    parser.add_argument("--prompt", help="for all samples (default: their own; the demo model needs scene kinds)")
+    parser.add_argument("--steps", type=int, default=50, help="DDIM steps of the whole schedule (default: %(default)s)")
+    parser.add_argument(
+        "--strength", type=float, default=0.7, help="part of it to invert, above 0 to 1 (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="torch's seed, set before every sample (default: 0)")
+    parser.add_argument("--fresh", action="store_true", help="drag finished samples again")
+    parser.add_argument("--evaluate", action="store_true", help="only evaluate what is in --out, whoever made it")
+    parser.add_argument(
+        "--dift-model",
+        metavar="MODEL",
+        help="finds where things went; published: Stable Diffusion 2.1 (default: no mean distance)",
+    )
+    parser.add_argument("--lpips-weights", metavar="FILE", help="AlexNet's (default: where torch keeps downloads)")
+    parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one; with torchrun one for each)")
+    parser.add_argument("--json", action="store_true", help="report as JSON")
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from .dragbench.export import run_export_scenes
+
+        run_export_scenes(options)
+
+    parser.set_defaults(run=run)
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the samples")
+    parser.add_argument("--count", type=int, default=96, help="drags (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the set of drags (default: 0)")

@@ -1,0 +1,69 @@
+"""`dragnoise bench dragbench`."""
+
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from ....errors import DragNoiseError
+from ....schedule import ddim_sigmas, scaled_linear_sigmas
+from ...models import load_model
+from ...terminal import say
+from ..methods import find_method
+from .evaluation import evaluate
+from .format import find_samples
+from .report import as_json, as_text
+from .run import Settings, run, share, unfinished, write_text
+
+
+def run_dragbench(options: Namespace) -> None:
+    """Drag what has no result yet, evaluate all results, report; a process of several drags its share only."""
+    root, out = Path(options.folder), Path(options.out)
+    failures = {} if options.evaluate else _drag(options, root, out)
+    rank, count, _ = share()
+    if count > 1 and not options.evaluate:
+        say(f"process {rank + 1} of {count} is done; when all are, evaluate with the same command and --evaluate.")
+    elif rank == 0:
+        failures = {**_evaluate(options, root, out), **failures}
+    if failures:
+        names = ", ".join(failures)
+        raise DragNoiseError(f"{len(failures)} samples failed, the rest is done: {names}; see above for the reasons.")
+
+
+def _drag(options: Namespace, root: Path, out: Path) -> dict[str, str]:
+    settings = Settings(
+        options.method, options.model, options.prompt, options.steps, options.strength, options.seed
+    )  # fmt: skip
+    # What needs no model is checked before one is loaded.
+    find_method(settings.method)
+    ddim_sigmas(scaled_linear_sigmas(), settings.steps, settings.strength)
+    rank, count, local = share()
+    mine = dict(list(find_samples(root).items())[rank::count])
+    if root.resolve() == out.resolve():
+        raise DragNoiseError(f"--out is {out}, where the samples are; choose another folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    left = unfinished(mine, out, settings, options.fresh)
+    if not left:
+        return {}
+    device = options.device
+    if count > 1 and (device or "cuda") == "cuda" and _has_gpu():
+        device = f"cuda:{local}"
+    return run(load_model(settings.model, device, config=options.model_config), left, out, settings)
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _evaluate(options: Namespace, root: Path, out: Path) -> dict[str, str]:
+    evaluation = evaluate(root, out, dift=options.dift_model, lpips=options.lpips_weights, device=options.device)
+    for name, reason in evaluation.failures.items():
+        sys.stderr.write(f"{name}: {reason}\n")
+    report = as_json(evaluation)
+    write_text(out / "evaluation.json", json.dumps(report, indent=2))
+    text = as_text(evaluation)
+    write_text(out / "evaluation.md", text)
+    say(json.dumps(report, indent=2) if options.json else text)
+    return evaluation.failures
