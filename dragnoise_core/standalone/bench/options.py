@@ -7,6 +7,7 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
     """Add every measurement to the command `bench`."""
     measurements = parser.add_subparsers(required=True, metavar="MEASUREMENT")
     _add_speed(measurements.add_parser("speed", help="our optimisation against the naive loop, on this machine"))
+    _add_scenes(measurements.add_parser("scenes", help="methods on drags whose truth is rendered"))
     _add_dragbench(measurements.add_parser("dragbench", help="a method over DragBench, with the papers' evaluation"))
     _add_export(measurements.add_parser("export-scenes", help="write the demo scenes' drags in DragBench's format"))
 
@@ -67,3 +68,26 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the samples")
     parser.add_argument("--count", type=int, default=96, help="drags (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the set of drags (default: 0)")
+
+
+def _add_scenes(parser: argparse.ArgumentParser) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from .scenes import run_bench_scenes
+
+        run_bench_scenes(options)
+
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--methods", default="nothing,paper,default", help="methods by name, with commas (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other drags (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=96, help="drags; balanced in multiples of 96 (default: 96)")
+    parser.add_argument("--out", metavar="DIR", help="folder for tables, the rows of all drags and a contact sheet")
+    parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="run side by side, one thread each; distorts the seconds (default: 1)"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the rows in DIR; a method changed since must start anew"
+    )
+    parser.add_argument("--json", action="store_true", help="report as JSON")
