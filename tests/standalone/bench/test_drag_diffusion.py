@@ -179,3 +179,12 @@ def test_the_bench_finds_it_with_the_papers_settings():
 def test_a_step_too_long_is_said():
     with pytest.raises(DragNoiseError, match="diverged at learning rate inf"):
         drag_diffusion(DragDiffusionSettings(learning_rate=math.inf, iterations=1))(small_task())
+
+
+@torch.no_grad()
+def test_a_model_in_half_precision_is_dragged_under_a_callers_no_grad():
+    task = small_task(torch.float32, mask=half_mask())
+    task.unet.unet.half()
+    task.unet.context = task.unet.context.half()
+    outcome = drag_diffusion(DragDiffusionSettings(iterations=2))(task)
+    assert outcome.iterations == 2 and torch.isfinite(outcome.latent).all()

@@ -7,6 +7,7 @@ import torch
 from small_task import half_mask, small_task
 from torch.nn import functional
 
+from dragnoise_core.errors import DragNoiseError
 from dragnoise_core.standalone.bench.methods import do_nothing, find_method
 from dragnoise_core.standalone.bench.opponents.dragged_latent import DraggedLatent
 from dragnoise_core.standalone.bench.opponents.free_drag import (
@@ -140,3 +141,17 @@ def test_the_bench_finds_it_with_the_papers_settings():
     outcome = find_method("free-drag")(task)
     assert outcome.latent.shape == task.latent.shape and torch.isfinite(outcome.latent).all()
     assert outcome.iterations <= 300 and outcome.ends.shape == (2, 2)
+
+
+def test_drags_without_a_step_are_refused():
+    with pytest.raises(DragNoiseError, match="drag_iterations is 0"):
+        FreeDragSettings(drag_iterations=0)
+
+
+@torch.no_grad()
+def test_a_model_in_half_precision_is_dragged_under_a_callers_no_grad():
+    task = small_task(torch.float32, mask=half_mask())
+    task.unet.unet.half()
+    task.unet.context = task.unet.context.half()
+    outcome = free_drag(FreeDragSettings(expected=0.01, iterations=2))(task)
+    assert outcome.iterations == 2 and torch.isfinite(outcome.latent).all()

@@ -41,7 +41,7 @@ def drag_diffusion(settings: DragDiffusionSettings = DragDiffusionSettings()) ->
         found = sample_with_reference(
             task.unet, latent.x.detach(), task.noisy, task.sigmas, first_block=settings.reference_block
         )
-        return Outcome(found, iterations, task.points.from_grid(points, *latent.grid))
+        return Outcome(found, iterations, task.points.from_grid(points, *latent.grid).cpu())
 
     return method
 
@@ -49,27 +49,27 @@ def drag_diffusion(settings: DragDiffusionSettings = DragDiffusionSettings()) ->
 def drag_latent(latent: DraggedLatent, settings: DragDiffusionSettings) -> tuple[Tensor, int]:
     """Alternate motion supervision and point tracking; return the points on the grid, [N, 2], and the steps taken."""
     reference = sample_patches(latent.source.feature, latent.handles, 0, latent.grid)[:, :, 0, 0]
-    points = latent.handles
-    for iteration in range(settings.iterations + 1):
+    points, iterations = latent.handles, 0
+    while True:
         decoded = latent.decode()
-        if iteration:
+        if iterations:
             points = track(decoded.feature.detach(), reference, points, settings.tracking_radius, latent.grid)
         arrived = ((points - latent.targets).norm(dim=1) < settings.stop_distance).all()
-        if arrived or iteration == settings.iterations:
-            return points, iteration
+        if arrived or iterations == settings.iterations:
+            return points, iterations
         latent.step(_loss(latent, decoded, points, settings))
-    raise AssertionError("the last iteration returns")
+        iterations += 1
 
 
+@torch.enable_grad()
 def _loss(latent: DraggedLatent, decoded: Decoded, points: Tensor, settings: DragDiffusionSettings) -> Tensor:
     """Return equation 3: every patch should appear one cell further on, and nothing change outside the mask."""
-    with torch.enable_grad():
-        loss = motion_loss(
-            decoded.feature,
-            points,
-            latent.targets,
-            radius=settings.supervision_radius,
-            grid=latent.grid,
-            stop_distance=settings.stop_distance,
-        )
-        return loss if latent.mask is None else loss + settings.mask_weight * latent.mask_loss(decoded)
+    loss = motion_loss(
+        decoded.feature,
+        points,
+        latent.targets,
+        radius=settings.supervision_radius,
+        grid=latent.grid,
+        stop_distance=settings.stop_distance,
+    )
+    return loss if latent.mask is None else loss + settings.mask_weight * latent.mask_loss(decoded)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ....errors import DragNoiseError
 from ....supervision import GridSize, sample_patches
 from ..tasks import Method, Outcome, Task
 from .dragged_latent import DraggedLatent
@@ -32,7 +33,8 @@ class FreeDragSettings:
 
     learning_rate: of Adam on the variance-preserving latent. iterations: gradient steps, at most; drag_iterations: of
     one drag to one place. radius: r, of the patches. expected: l, the difference in feature that a drag should start
-    with. reach: d, how far one drag may go. largest_weight: the maximum of lambda. mask_weight: gamma.
+    with, in the unit of the model's features: the paper has 1 for Stable Diffusion and 0.3 or 0.4 for StyleGAN2.
+    reach: d, how far one drag may go. largest_weight: the maximum of lambda. mask_weight: gamma.
     reference_block: see DragDiffusionSettings. stop_distance: a place this near to its target is the last one.
     """
 
@@ -47,6 +49,12 @@ class FreeDragSettings:
     reference_block: int = 0
     stop_distance: float = 2.0
 
+    def __post_init__(self) -> None:
+        if self.drag_iterations < 1:
+            raise DragNoiseError(
+                f"drag_iterations is {self.drag_iterations}; choose at least 1, or nothing ever moves."
+            )
+
 
 def free_drag(settings: FreeDragSettings = FreeDragSettings()) -> Method:
     """Return the method with these settings."""
@@ -57,7 +65,7 @@ def free_drag(settings: FreeDragSettings = FreeDragSettings()) -> Method:
         found = sample_with_reference(
             task.unet, latent.x.detach(), task.noisy, task.sigmas, first_block=settings.reference_block
         )
-        return Outcome(found, iterations, task.points.from_grid(places, *latent.grid))
+        return Outcome(found, iterations, task.points.from_grid(places, *latent.grid).cpu())
 
     return method
 
@@ -137,7 +145,6 @@ def drag_latent(latent: DraggedLatent, settings: FreeDragSettings) -> tuple[Tens
     begin = end = torch.zeros(len(places), device=places.device)
     while steps < settings.iterations and ((places - targets).norm(dim=1) > settings.stop_distance).any():
         places = plan(decoded.feature, places, targets, template, begin, end, settings, grid)
-        begin = None
         for iteration in range(settings.drag_iterations + 1):
             with torch.enable_grad():
                 differences = difference(decoded.feature, places, template, grid)
@@ -145,7 +152,7 @@ def drag_latent(latent: DraggedLatent, settings: FreeDragSettings) -> tuple[Tens
                 if latent.mask is not None:
                     loss = loss + settings.mask_weight * latent.mask_loss(decoded) / latent.z.numel()
             end = differences.detach()
-            begin = end if begin is None else begin
+            begin = begin if iteration else end
             done = iteration == settings.drag_iterations or steps == settings.iterations
             if done or (end <= 0.5 * settings.expected).all():
                 break
