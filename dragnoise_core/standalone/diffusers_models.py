@@ -211,9 +211,9 @@ def _loaded(name: str, pipeline: Any, device: torch.device, dtype: torch.dtype) 
     scale, shift = vae.config.scaling_factor, vae.config.shift_factor or 0.0
 
     @torch.no_grad()
-    def encode(picture: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def encode(picture: Tensor, generator: torch.Generator | None = None, draws: int = 1) -> Tensor:
         posterior = vae.encode((picture * 2 - 1).to(device, vae.dtype)).latent_dist
-        latent = posterior.mean if generator is None else posterior.sample(generator)
+        latent = posterior.mean if generator is None else torch.cat([posterior.sample(generator) for _ in range(draws)])
         return (latent.float() - shift) * scale
 
     @torch.no_grad()

@@ -23,8 +23,8 @@ class LoadedModel:
 
     name: as it was asked for. sigmas: the training schedule's noise levels, ascending, [T]. native_side: it was
     trained on pictures of about native_side^2 pixels. encode: picture [1, 3, H, W] in [0, 1] -> latent in model
-    units, [1, 4, H / 8, W / 8], float32; with a generator, drawn from the autoencoder's posterior instead of its
-    mean. decode: the way back. conditions: (prompt, width, height) -> prompt
+    units, [1, 4, H / 8, W / 8], float32; with a generator and a number of draws, so many from the autoencoder's
+    posterior instead of its mean, [draws, 4, H / 8, W / 8]. decode: the way back. conditions: (prompt, width, height) -> prompt
     embedding, [1, tokens, D], and the added conditions (SDXL) or None.
     """
 
@@ -106,9 +106,9 @@ def _load_demo(device: torch.device, dtype: torch.dtype) -> LoadedModel:
         freeze(network, device, dtype)
 
     @torch.no_grad()
-    def encode(picture: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        # This autoencoder has no posterior to draw from.
-        return demo.encode(picture.to(device, dtype)).float()
+    def encode(picture: Tensor, generator: torch.Generator | None = None, draws: int = 1) -> Tensor:
+        # This autoencoder has no posterior: all draws are the same.
+        return demo.encode(picture.to(device, dtype)).float().expand(draws, -1, -1, -1)
 
     @torch.no_grad()
     def decode(latent: Tensor) -> Tensor:

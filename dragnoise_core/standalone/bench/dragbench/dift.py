@@ -25,9 +25,10 @@ def features(model: LoadedModel, picture: Tensor, prompt: str, generator: torch.
     unet = model.split_unet(prompt, picture.shape[-1], picture.shape[-2])
     unet.tap = BLOCK
     sigma = float(model.sigmas[TIMESTEP])
+    latents = model.encode(picture, generator, ENSEMBLE)
     total = 0
-    for _ in range(ENSEMBLE):
-        latent = model.encode(picture, generator)
+    # One after the other: together they would take gigabytes.
+    for latent in latents.split(1):
         noisy = latent + sigma * torch.randn(latent.shape, generator=generator).to(latent)
         encoded = unet.encode(noisy, sigma)
         total = total + unet.decode(encoded, encoded.bottleneck, to_tap=True).feature.float()

@@ -16,6 +16,10 @@ from ....errors import DragNoiseError
 SIDE, LAYERS = 224, 5
 ALEXNET = "alexnet-owt-7be5be79.pth"
 ALEXNET_URL = f"https://download.pytorch.org/models/{ALEXNET}"
+# What torch's reader raises for files that hold something else.
+DAMAGE = (
+    OSError, RuntimeError, ValueError, LookupError, AttributeError, TypeError, EOFError, pickle.UnpicklingError
+)  # fmt: skip
 
 # Two pictures, [1, 3, h, w] in [-1, 1], to their LPIPS.
 Metric = Callable[[Tensor, Tensor], Tensor]
@@ -70,6 +74,5 @@ def load_lpips(weights: str | None = None) -> Metric:
 def _weights(path: Path) -> dict[str, Tensor]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise DragNoiseError(f"{path} holds no weights ({reason}); download it again.") from error
+    except DAMAGE as error:
+        raise DragNoiseError(f"{path} is no file of weights alone, so it is not read; download it again.") from error
