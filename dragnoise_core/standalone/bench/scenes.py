@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ...demo.loader import load_keypoint_regressor
 from ...demo.scenes import SIZE
-from ...demo.scenes.bench_drags import BenchDrag, bench_drag
+from ...demo.scenes.bench_drags import bench_drag
 from ...demo.scenes.drags import drag_points
 from ...drawing import save_picture, to_picture
 from ...errors import DragNoiseError
@@ -34,23 +34,23 @@ from .scene_sheet import picture_path, scene_sheet, sheet_indices
 from .tasks import Task
 
 STEPS, STRENGTH = 50, 0.7
-MOST_DRAGS, MOST_PROCESSES = 100_000, 64
+LIMITS = {"seed": (0, 2**32), "count": (1, 100_000), "processes": (1, 64)}
 BASELINE = "nothing"
 Row = dict[str, Any]
 
 
 def run_bench_scenes(options: Namespace) -> None:
     """Run every method on every drag, append a row for each to rows.jsonl, write table, report and contact sheet."""
-    for name, largest in (("count", MOST_DRAGS), ("processes", MOST_PROCESSES)):
-        if not 1 <= getattr(options, name) <= largest:
-            raise DragNoiseError(f"--{name} is {getattr(options, name)}; choose a number from 1 to {largest}.")
+    for name, (low, high) in LIMITS.items():
+        if not low <= getattr(options, name) <= high:
+            raise DragNoiseError(f"--{name} is {getattr(options, name)}; choose a number from {low} to {high}.")
     if options.resume and options.out is None:
         raise DragNoiseError("--resume needs the folder to resume from; give --out DIR.")
     # Doing nothing is what every method is compared with, so it is always run.
     names = list(dict.fromkeys([BASELINE, *options.methods.split(",")]))
     for name in names:
         find_method(name)
-    settings = {"seed": options.seed, "device": usable_device(options.device).type, "processes": options.processes}
+    settings = {"seed": options.seed, "device": str(usable_device(options.device)), "processes": options.processes}
     folder = None if options.out is None else Path(options.out)
     shown = sheet_indices(options.count) if folder else []
     rows = _start_rows(folder, options.resume, settings)
@@ -88,9 +88,22 @@ class SceneBench:
         """Run methods on one drag, with one inversion for all; yield a row and the decoded picture of each."""
         item = bench_drag(self.settings["seed"], index)
         measures = SceneMeasures(item, self.regressor)
-        self._warm_up(item, names)
+        unet = self.model.split_unet(item.drag.kind, SIZE, SIZE)
+        points, mask = DragPoints.from_pairs(drag_points(item.drag), SIZE, SIZE), item.mask()
+
+        def prepare() -> Task:
+            latent = self.model.encode(measures.source)
+            return Task(unet, latent, invert(unet, latent, self.sigmas), self.sigmas, points, mask)
+
+        # The first call of a method pays for memory and kernels, which is not what an edit costs.
+        cold = [name for name in names if name not in self.warm]
+        if cold:
+            task = prepare()
+            for name in cold:
+                find_method(name)(task)
+            self.warm.update(cold)
         with self._timed() as inversion:
-            task = self._task(item)
+            task = prepare()
         tags = {"kind": item.drag.kind, "size": item.size, "pairs": item.pairs, "masked": item.masked}
         for name in names:
             with self._timed() as taken:
@@ -102,21 +115,6 @@ class SceneBench:
             figures = {**measures.of(picture), "iterations": outcome.iterations, "seconds": seconds}
             row = {"index": index, "method": name, **self.settings, **tags, "motion": item.motion, **figures}
             yield row, to_picture(picture)
-
-    def _warm_up(self, item: BenchDrag, names: list[str]) -> None:
-        """The first call of a method pays for memory and kernels, which is not what an edit costs."""
-        cold = [name for name in names if name not in self.warm]
-        if cold:
-            task = self._task(item)
-            for name in cold:
-                find_method(name)(task)
-            self.warm.update(cold)
-
-    def _task(self, item: BenchDrag) -> Task:
-        unet = self.model.split_unet(item.drag.kind, SIZE, SIZE)
-        latent = self.model.encode(item.drag.source_picture())
-        points = DragPoints.from_pairs(drag_points(item.drag), SIZE, SIZE)
-        return Task(unet, latent, invert(unet, latent, self.sigmas), self.sigmas, points, item.mask())
 
     @contextmanager
     def _timed(self) -> Iterator[dict[str, float]]:
@@ -157,7 +155,7 @@ def _results(settings: dict[str, Any], work: list[tuple[int, list[str]]]) -> Ite
 
 
 def _start_rows(folder: Path | None, resume: bool, settings: dict[str, Any]) -> dict[tuple[int, str], Row]:
-    """Return the rows to go on from; rows of other settings and an unfinished last line are dropped."""
+    """Return the rows to go on from. An unfinished last line is dropped; rows of other settings are refused."""
     if folder is None:
         return {}
     folder.mkdir(parents=True, exist_ok=True)
@@ -168,8 +166,12 @@ def _start_rows(folder: Path | None, resume: bool, settings: dict[str, Any]) -> 
                 row = json.loads(line)
             except ValueError:
                 continue
-            if all(row.get(name) == value for name, value in settings.items()):
-                rows[row["index"], row["method"]] = row
+            for name, value in settings.items():
+                if row.get(name) != value:
+                    raise DragNoiseError(
+                        f"{path} was made with {name} {row.get(name)}, not {value}; choose another folder or settings."
+                    )
+            rows[row["index"], row["method"]] = row
     path.write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
     return rows
 

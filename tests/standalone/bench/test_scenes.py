@@ -1,16 +1,19 @@
 """The bench over rendered drags: its measures against what the renderer says, and the command from end to end."""
 
 import json
+from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional
 
 from dragnoise_core.demo.loader import load_demo_model, load_keypoint_regressor
 from dragnoise_core.demo.scenes.bench_drags import bench_drag, bench_drags
 from dragnoise_core.demo.scenes.drags import drag_points
 from dragnoise_core.metrics import psnr
+from dragnoise_core.schedule import scaled_linear_sigmas
 from dragnoise_core.standalone.bench import methods, scenes
 from dragnoise_core.standalone.bench.scene_measures import SceneMeasures
 from dragnoise_core.standalone.bench.scene_report import MEASURES, markdown_report, scene_report
@@ -36,7 +39,7 @@ def lengths(drag):
     return (targets - handles).norm(dim=1)
 
 
-@pytest.mark.parametrize("index", range(8))
+@pytest.mark.parametrize("index", range(4))
 def test_the_truth_is_perfect_and_the_source_is_a_drag_away(regressor, index):
     item = bench_drag(0, index)
     measures = SceneMeasures(item, regressor)
@@ -75,7 +78,7 @@ def test_a_ruined_place_counts_outside_only_where_the_truth_is_unchanged(regress
 @pytest.fixture
 def fake_methods(monkeypatch, demo):
     """Cheap methods instead of the real ones: the picture as it is, a spoilt one, the truth. Counts their calls."""
-    known = {json.dumps(drag_points(item.drag)): item for seed in (0, 5) for item in bench_drags(seed, 3)}
+    known = {json.dumps(drag_points(item.drag)): item for item in bench_drags(0, 3)}
     calls = []
 
     def nothing(task):
@@ -94,6 +97,23 @@ def fake_methods(monkeypatch, demo):
     return calls
 
 
+@pytest.fixture
+def cheap_model(monkeypatch):
+    """Blocks of eight pixels instead of the autoencoder, no inversion: for what does not look at the pictures."""
+
+    def encode(picture):
+        return functional.pad(functional.avg_pool2d(picture, 8), (0, 0, 0, 0, 0, 1))
+
+    def decode(latent):
+        return functional.interpolate(latent[:, :3], scale_factor=8).clamp(0, 1)
+
+    model = Namespace(encode=encode, decode=decode, sigmas=scaled_linear_sigmas(), unet=torch.nn.Linear(1, 1))
+    model.unet.device, model.split_unet = torch.device("cpu"), lambda *_: None
+    monkeypatch.setattr(scenes, "load_model", lambda *_: model)
+    monkeypatch.setattr(scenes, "invert", lambda unet, latent, sigmas: latent)
+    monkeypatch.setattr("dragnoise_core.standalone.bench.scene_measures.ssim", lambda a, b: 0.5)
+
+
 def read_rows(folder):
     return [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
 
@@ -103,13 +123,13 @@ def run(*options):
 
 
 def test_the_command_from_end_to_end(fake_methods, demo, tmp_path, capsys):
-    assert run("--count", "3", "--out", str(tmp_path), "--json") == 0
+    assert run("--count", "2", "--out", str(tmp_path), "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report == json.loads((tmp_path / "report.json").read_text())
-    assert report["drags"] == 3 and torch.__version__ in report["machine"]
+    assert report["drags"] == 2 and torch.__version__ in report["machine"]
     rows = {(row["index"], row["method"]): row for row in read_rows(tmp_path)}
-    assert rows.keys() == {(index, name) for index in range(3) for name in ("nothing", "paper", "default")}
-    for index in range(3):
+    assert rows.keys() == {(index, name) for index in range(2) for name in ("nothing", "paper", "default")}
+    for index in range(2):
         item, perfect, nothing = bench_drag(0, index), rows[index, "default"], rows[index, "nothing"]
         truth = item.drag.truth_picture()
         # The autoencoder alone stands between a perfect method and the truth.
@@ -121,11 +141,11 @@ def test_the_command_from_end_to_end(fake_methods, demo, tmp_path, capsys):
     table = (tmp_path / "table.md").read_text()
     assert "default against paper" in table and all(head in table for head, _ in MEASURES.values())
     with Image.open(tmp_path / "contact-sheet.png") as sheet:
-        assert sheet.width > 5 * 256 and sheet.height > 3 * 256
-    assert len(fake_methods) == 4, "once to warm up, once for each drag"
+        assert sheet.width > 5 * 256 and sheet.height > 2 * 256
+    assert len(fake_methods) == 3, "once to warm up, once for each drag"
 
 
-def test_a_run_goes_on_where_it_was_stopped(fake_methods, tmp_path, capsys):
+def test_a_run_goes_on_where_it_was_stopped(fake_methods, cheap_model, tmp_path, capsys):
     assert run("--count", "3", "--methods", "paper", "--out", str(tmp_path)) == 0
     report = (tmp_path / "report.json").read_text()
     rows = (tmp_path / "rows.jsonl").read_text().splitlines()
@@ -136,15 +156,15 @@ def test_a_run_goes_on_where_it_was_stopped(fake_methods, tmp_path, capsys):
     (tmp_path / "pictures/001-paper.png").unlink()
     assert run("--count", "3", "--methods", "paper", "--out", str(tmp_path), "--resume") == 0
     assert len(fake_methods) == 3, "once to warm up, once for each of the two that were missing"
-    assert run("--count", "3", "--methods", "paper", "--seed", "5", "--out", str(tmp_path), "--resume") == 0
-    assert {row["seed"] for row in read_rows(tmp_path)} == {5}
-    capsys.readouterr()
+    kept = read_rows(tmp_path)
+    assert run("--count", "3", "--methods", "paper", "--seed", "5", "--out", str(tmp_path), "--resume") == 2
+    assert "seed 0, not 5" in capsys.readouterr().err and read_rows(tmp_path) == kept
 
 
-def test_processes_share_the_drags(fake_methods, monkeypatch, capsys):
+def test_processes_share_the_drags(fake_methods, cheap_model, monkeypatch, capsys):
     monkeypatch.setattr(scenes, "ProcessPoolExecutor", lambda count, context: ThreadPoolExecutor(count))
     scenes._worker_bench.cache_clear()
-    assert run("--count", "3", "--processes", "2", "--methods", "default") == 0
+    assert run("--count", "3", "--processes", "2", "--methods", "paper") == 0
     text = capsys.readouterr().out
     assert text.startswith("3 drags, seed 0") and "2 processes" in text
     scenes._worker_bench.cache_clear()
@@ -155,6 +175,7 @@ def test_processes_share_the_drags(fake_methods, monkeypatch, capsys):
     [
         (("--methods", "nothing,other"), "other"),
         (("--count", "0"), "--count"),
+        (("--seed", "-1"), "--seed"),
         (("--processes", "-1"), "--processes"),
         (("--resume",), "--out"),
     ],
