@@ -24,8 +24,8 @@ class LoadedModel:
     name: as it was asked for. sigmas: the training schedule's noise levels, ascending, [T]. native_side: it was
     trained on pictures of about native_side^2 pixels. encode: picture [1, 3, H, W] in [0, 1] -> latent in model
     units, [1, 4, H / 8, W / 8], float32; with a generator and a number of draws, so many from the autoencoder's
-    posterior instead of its mean, [draws, 4, H / 8, W / 8]. decode: the way back. conditions: (prompt, width, height) -> prompt
-    embedding, [1, tokens, D], and the added conditions (SDXL) or None.
+    posterior instead of its mean, [draws, 4, H / 8, W / 8]. decode: the way back. conditions: (prompt, width, height)
+    -> prompt embedding, [1, tokens, D], and the added conditions (SDXL) or None.
     """
 
     name: str

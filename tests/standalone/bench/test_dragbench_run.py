@@ -164,6 +164,9 @@ def test_results_go_elsewhere(dragbench, tmp_path, model_folders, capsys):
 def test_two_processes_share_the_work_and_draw_what_one_draws(dragbench, tmp_path, model_folders, capsys):
     one, two, model = tmp_path / "one", tmp_path / "two", model_folders["sd"]
     assert main(command(dragbench, one, model, method="nothing")) == 0
+    # The first of one process's share: it must neither end that process nor, through it, the other.
+    (dragbench / "animals/broken").mkdir()
+    (dragbench / "animals/broken/original_image.png").write_bytes(b"no picture")
     program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     arguments = command(dragbench, two, model, method="nothing")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -174,10 +177,12 @@ def test_two_processes_share_the_work_and_draw_what_one_draws(dragbench, tmp_pat
     assert done.returncode == 0, done.stderr
     assert "process 1 of 2" in done.stdout and "process 2 of 2" in done.stdout and "--evaluate" in done.stdout
     assert contents(two) == contents(one)
+    assert "1 samples failed" in done.stdout and "animals/broken" in done.stderr
     assert not (two / "evaluation.json").exists()
     capsys.readouterr()
-    assert main([*arguments, "--evaluate"]) == 0
-    assert "PSNR outside the mask" in capsys.readouterr().out
+    assert main([*arguments, "--evaluate"]) == 2
+    output = capsys.readouterr()
+    assert "PSNR outside the mask" in output.out and "animals/broken" in output.err
 
 
 @pytest.mark.parametrize("wrong", [("2", "2"), ("-1", "2"), ("one", "2"), ("0", "0")])
@@ -211,7 +216,7 @@ def test_results_of_other_programs_and_sizes_are_evaluated(dragbench, tmp_path):
     (tmp_path / "out/animals/first/dragged_image.png").unlink()
     evaluation = evaluate(dragbench, tmp_path / "out", device="cpu")
     assert list(evaluation.failures) == ["animals/first"] and len(evaluation.rows) == 2
-    assert "left out: animals/first" in as_text(evaluation)
+    assert "failed: animals/first" in as_text(evaluation)
 
 
 def test_mean_distance_is_over_pairs_not_pictures():

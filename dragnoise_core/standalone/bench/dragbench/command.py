@@ -17,14 +17,20 @@ from .run import Settings, run, share, unfinished, write_text
 
 
 def run_dragbench(options: Namespace) -> None:
-    """Drag what has no result yet, evaluate all results, report; a process of several drags its share only."""
+    """Drag what has no result yet, evaluate all results, report; a process of several drags its share only.
+
+    Raises DragNoiseError in the end when samples failed. One process of several does not: torchrun would stop the
+    others. Their evaluation does.
+    """
     root, out = Path(options.folder), Path(options.out)
-    failures = {} if options.evaluate else _drag(options, root, out)
     rank, count, _ = share()
+    failures = {} if options.evaluate else _drag(options, root, out)
     if count > 1 and not options.evaluate:
-        say(f"process {rank + 1} of {count} is done; when all are, evaluate with the same command and --evaluate.")
-    elif rank == 0:
-        failures = {**_evaluate(options, root, out), **failures}
+        say(f"process {rank + 1} of {count} is done, {len(failures)} samples failed; when all processes are, evaluate "
+            "with the same command without torchrun and with --evaluate.")  # fmt: skip
+        return
+    if rank == 0:
+        failures |= _evaluate(options, root, out)
     if failures:
         names = ", ".join(failures)
         raise DragNoiseError(f"{len(failures)} samples failed, the rest is done: {names}; see above for the reasons.")

@@ -24,7 +24,7 @@ def as_text(evaluation: Evaluation) -> str:
         if found.count:
             rows.append((measure.title, found.text(measure.digits), str(found.count)))
     text = markdown_table(("measure", "mean [95% interval]", "samples"), rows)
-    for kind, problems in (("not measured", evaluation.unmeasured), ("left out", evaluation.failures)):
+    for kind, problems in (("not measured", evaluation.unmeasured), ("failed", evaluation.failures)):
         for name, reason in problems.items():
             text += f"\n{kind}: {name}: {reason}\n"
     return text

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ def run(model: LoadedModel, folders: dict[str, Path], out: Path, settings: Setti
                 _drag(model, folder, out / name, settings)
             except DragNoiseError as error:
                 failures[name] = str(error)
-                bar.write(f"{name}: {error}")
+                bar.write(f"{name}: {error}", file=sys.stderr)
     return failures
 
 
