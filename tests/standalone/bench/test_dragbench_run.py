@@ -16,6 +16,7 @@ from dragnoise_core.drawing import to_picture, to_tensor
 from dragnoise_core.errors import DragNoiseError
 from dragnoise_core.points import DragPoints
 from dragnoise_core.standalone.bench import methods
+from dragnoise_core.standalone.bench.dragbench import command as dragbench_command
 from dragnoise_core.standalone.bench.dragbench.evaluation import Evaluation, evaluate
 from dragnoise_core.standalone.bench.dragbench.format import find_samples, read_sample, write_sample
 from dragnoise_core.standalone.bench.dragbench.report import as_text, summarise
@@ -112,6 +113,22 @@ def test_finished_samples_are_kept_and_an_interrupted_one_is_done_again(
     assert not list(out.rglob(".dragnoise-*"))
 
 
+def test_ctrl_c_keeps_what_was_finished(dragbench, tmp_path, model_folders, counted, monkeypatch):
+    shift = methods.METHODS["shift"]
+
+    def stopped(task):
+        if len(counted) == 1:
+            raise KeyboardInterrupt
+        return shift(task)
+
+    monkeypatch.setitem(methods.METHODS, "shift", stopped)
+    assert main(command(dragbench, tmp_path / "out", model_folders["sd"])) == 130
+    assert len(list((tmp_path / "out").rglob("drag.json"))) == 1
+    monkeypatch.setitem(methods.METHODS, "shift", shift)
+    assert main(command(dragbench, tmp_path / "out", model_folders["sd"])) == 0
+    assert len(counted) == len(SAMPLES)
+
+
 def test_results_of_other_settings_are_not_mixed(dragbench, tmp_path, model_folders, counted, capsys):
     out = tmp_path / "out"
     assert main(command(dragbench, out, model_folders["sd"])) == 0
@@ -143,6 +160,7 @@ def test_a_broken_sample_is_named_and_stops_no_other(dragbench, tmp_path, model_
     [
         (["--method", "other"], "no method"),
         (["--steps", "0"], "steps"),
+        (["--seed", "-1"], "--seed"),
         (["--strength", "2"], "strength"),
         (["--model", "/missing"], "no model"),
         (["--device", "warp"], "device"),
@@ -183,6 +201,22 @@ def test_two_processes_share_the_work_and_draw_what_one_draws(dragbench, tmp_pat
     assert main([*arguments, "--evaluate"]) == 2
     output = capsys.readouterr()
     assert "PSNR outside the mask" in output.out and "animals/broken" in output.err
+
+
+def test_each_process_takes_its_own_gpu(dragbench, tmp_path, monkeypatch, capsys):
+    def load(name, device, config):
+        raise DragNoiseError(f"asked for {device}")
+
+    for key, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setattr(dragbench_command, "load_model", load)
+    monkeypatch.setattr(dragbench_command, "usable_device", lambda name: torch.device(name or "cuda"))
+    (dragbench / "animals/fourth").mkdir()
+    (dragbench / "animals/fourth/original_image.png").write_bytes(b"the fourth process's share")
+    arguments = ["bench", "dragbench", str(dragbench), "--out", str(tmp_path / "out")]
+    for options, device in {(): "cuda:1", ("--device", "cuda:7"): "cuda:7", ("--device", "cpu"): "cpu"}.items():
+        assert main([*arguments, *options]) == 2
+        assert f"asked for {device}\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrong", [("2", "2"), ("-1", "2"), ("one", "2"), ("0", "0")])

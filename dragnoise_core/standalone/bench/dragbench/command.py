@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ....errors import DragNoiseError
 from ....schedule import ddim_sigmas, scaled_linear_sigmas
-from ...models import load_model
+from ...models import load_model, usable_device
 from ...terminal import say
 from ..methods import find_method
 from .evaluation import evaluate
@@ -40,6 +40,8 @@ def _drag(options: Namespace, root: Path, out: Path) -> dict[str, str]:
     settings = Settings(
         options.method, options.model, options.prompt, options.steps, options.strength, options.seed
     )  # fmt: skip
+    if not 0 <= settings.seed < 2**63:
+        raise DragNoiseError(f"--seed is {settings.seed}; choose a number from 0 to 2^63 - 1.")
     # What needs no model is checked before one is loaded.
     find_method(settings.method)
     ddim_sigmas(scaled_linear_sigmas(), settings.steps, settings.strength)
@@ -51,16 +53,10 @@ def _drag(options: Namespace, root: Path, out: Path) -> dict[str, str]:
     left = unfinished(mine, out, settings, options.fresh)
     if not left:
         return {}
-    device = options.device
-    if count > 1 and (device or "cuda") == "cuda" and _has_gpu():
-        device = f"cuda:{local}"
-    return run(load_model(settings.model, device, config=options.model_config), left, out, settings)
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
+    device = usable_device(options.device)
+    # Without torchrun, the GPU that torch takes by itself.
+    name = f"cuda:{local}" if count > 1 and device.type == "cuda" and device.index is None else str(device)
+    return run(load_model(settings.model, name, config=options.model_config), left, out, settings)
 
 
 def _evaluate(options: Namespace, root: Path, out: Path) -> dict[str, str]:
