@@ -80,7 +80,8 @@ def test_every_sample_is_dragged_and_evaluated(dragbench, tmp_path, model_folder
     assert main(command(dragbench, out, model, "--dift-model", str(model), "--json")) == 0
     report = json.loads(capsys.readouterr().out)
     assert report == json.loads((out / "evaluation.json").read_text())
-    assert [row["name"] for row in report["samples"]] == list(SAMPLES)
+    assert [row["name"] for row in report["samples"]] == list(SAMPLES) and report["dift"] == str(model)
+    assert f"DIFT by {model}" in (out / "evaluation.md").read_text()
     for name, size in SAMPLES.items():
         assert Image.open(out / name / "dragged_image.png").size == size
         record = json.loads((out / name / "drag.json").read_text())

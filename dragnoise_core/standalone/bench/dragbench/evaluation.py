@@ -48,10 +48,14 @@ MEASURES = {
 
 @dataclass
 class Evaluation:
-    """rows: a sample each, its measures by name. unmeasured: why a group of measures is missing. failures: why a
-    sample is missing."""
+    """What was measured and what was not.
+
+    rows: a sample each, its measures by name. unmeasured: why a group of measures is missing. failures: what went
+    wrong with a sample. dift: the model whose features the mean distance is of; only equal ones compare.
+    """
 
     rows: list[Row] = field(default_factory=list)
+    dift: str | None = None
     unmeasured: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
@@ -65,7 +69,7 @@ def evaluate(
     be evaluated; iterations and seconds are known of ours alone. Raises DragNoiseError when there are no results.
     """
     folders = find_samples(root)
-    evaluation = Evaluation()
+    evaluation = Evaluation(dift=dift)
     model, metric = _load_models(evaluation, dift, lpips, device)
     # Once for all, as published; the samples come sorted by name instead of as the file system has them.
     generator = torch.Generator().manual_seed(SEED)
@@ -75,17 +79,19 @@ def evaluate(
         except DragNoiseError as error:
             evaluation.failures[name] = str(error)
             continue
-        row = {"name": name, **_appearance(sample, dragged), **_effort(results / name)}
+        pictures = _tensors(sample, dragged)
+        row = {"name": name, **_appearance(sample, *pictures), **_effort(results / name)}
         try:
             if metric is not None:
-                row |= _fidelity(metric, sample, dragged)
+                row |= _fidelity(metric, sample, *pictures)
             if model is not None:
-                row |= _distances(model, sample, dragged, generator)
+                row |= _distances(model, sample, *pictures, generator)
         except DragNoiseError as error:
             evaluation.failures[name] = str(error)
         evaluation.rows.append(row)
     if not evaluation.rows:
-        raise DragNoiseError(f"{results} holds no <category>/<sample>/{DRAGGED} of {root}; run a method first.")
+        name, reason = next(iter(evaluation.failures.items()))
+        raise DragNoiseError(f"no result in {results} can be evaluated, so run a method first ({name}: {reason})")
     return evaluation
 
 
@@ -117,10 +123,9 @@ def _tensors(sample: Sample, dragged: Image.Image) -> tuple[Tensor, Tensor]:
     return to_tensor(sample.picture), to_tensor(dragged)
 
 
-def _appearance(sample: Sample, dragged: Image.Image) -> Row:
-    pictures = _tensors(sample, dragged)
-    row = {f"dai_{radius}": drag_accuracy(*pictures, sample.handles, sample.targets, radius) for radius in RADII}
-    return {**row, "outside_psnr": outside_psnr(*pictures, sample.mask)}
+def _appearance(sample: Sample, source: Tensor, dragged: Tensor) -> Row:
+    row = {f"dai_{radius}": drag_accuracy(source, dragged, sample.handles, sample.targets, radius) for radius in RADII}
+    return {**row, "outside_psnr": outside_psnr(source, dragged, sample.mask)}
 
 
 def _effort(result: Path) -> Row:
@@ -128,19 +133,18 @@ def _effort(result: Path) -> Row:
     return {} if record is None else {"iterations": record["iterations"], "seconds": sum(record["seconds"].values())}
 
 
-def _fidelity(metric: Metric, sample: Sample, dragged: Image.Image) -> Row:
-    pictures = _tensors(sample, dragged)
-    row = {"fidelity": fidelity(metric, *pictures)}
+def _fidelity(metric: Metric, sample: Sample, source: Tensor, dragged: Tensor) -> Row:
+    row = {"fidelity": fidelity(metric, source, dragged)}
     if sample.mask is not None:
         inside = sample.mask > 0.5
-        row["fidelity_outside"] = fidelity(metric, *pictures, region=~inside)
-        row["fidelity_inside"] = fidelity(metric, *pictures, region=inside)
+        row["fidelity_outside"] = fidelity(metric, source, dragged, ~inside)
+        row["fidelity_inside"] = fidelity(metric, source, dragged, inside)
     return row
 
 
-def _distances(model: LoadedModel, sample: Sample, dragged: Image.Image, generator: torch.Generator) -> Row:
-    found = [features(model, picture, sample.prompt, generator) for picture in _tensors(sample, dragged)]
-    size = (sample.picture.height, sample.picture.width)
+def _distances(model: LoadedModel, sample: Sample, source: Tensor, dragged: Tensor, generator: torch.Generator) -> Row:
+    found = [features(model, picture, sample.prompt, generator) for picture in (source, dragged)]
+    size = tuple(source.shape[-2:])
     similarities = similarity(*found, sample.handles.to(found[0].device), size).cpu()
     searches = {"distance": None, "distance_in_discs": discs(sample.handles, sample.targets, size)}
     if sample.mask is not None:

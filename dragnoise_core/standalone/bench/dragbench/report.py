@@ -24,6 +24,8 @@ def as_text(evaluation: Evaluation) -> str:
         if found.count:
             rows.append((measure.title, found.text(measure.digits), str(found.count)))
     text = markdown_table(("measure", "mean [95% interval]", "samples"), rows)
+    if summarise(evaluation, "distance").count:
+        text += f"\nDIFT by {evaluation.dift}\n"
     for kind, problems in (("not measured", evaluation.unmeasured), ("failed", evaluation.failures)):
         for name, reason in problems.items():
             text += f"\n{kind}: {name}: {reason}\n"
@@ -36,6 +38,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
                 for name, measure in MEASURES.items()}  # fmt: skip
     return {
         "measures": measures,
+        "dift": evaluation.dift,
         "unmeasured": evaluation.unmeasured,
         "failures": evaluation.failures,
         "samples": evaluation.rows,
