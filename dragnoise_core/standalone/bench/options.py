@@ -10,6 +10,7 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
     _add_scenes(measurements.add_parser("scenes", help="methods on drags whose truth is rendered"))
     _add_dragbench(measurements.add_parser("dragbench", help="a method over DragBench, with the papers' evaluation"))
     _add_export(measurements.add_parser("export-scenes", help="write the demo scenes' drags in DragBench's format"))
+    _add_ablation(measurements.add_parser("ablation", help="the paper's own studies, with a plot"))
 
 
 def _add_speed(parser: argparse.ArgumentParser) -> None:
@@ -90,4 +91,31 @@ def _add_scenes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="go on with the rows in DIR; a method changed since must start anew"
     )
+    parser.add_argument("--json", action="store_true", help="report as JSON")
+
+
+def _add_ablation(parser: argparse.ArgumentParser) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from .ablation import run_bench_ablation
+
+        run_bench_ablation(options)
+
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--study", default="all", help="start, block, tap, stop, replacement, variable, with commas (default: all)"
+    )
+    parser.add_argument("--count", type=int, default=16, help="drags (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other drags (default: %(default)s)")
+    parser.add_argument(
+        "--minutes", type=float, default=25, help="begin no drag that would take longer (default: %(default)s)"
+    )
+    parser.add_argument("--steps", type=int, default=50, help="DDIM steps of the whole schedule (default: %(default)s)")
+    parser.add_argument("--iterations", type=int, default=60, help="gradient steps of a drag (default: %(default)s)")
+    parser.add_argument(
+        "--learning-rates", default="0.01,0.02,0.04,0.08", help="for the study `variable` (default: %(default)s)"
+    )
+    parser.add_argument("--budgets", default="10,20,40,80", help="its gradient steps (default: %(default)s)")
+    parser.add_argument("--out", metavar="DIR", help="folder for results, tables and plot (default: out/ablation)")
+    parser.add_argument("--plot-only", metavar="FILE", help="an earlier run's ablation.json: draw, do not run")
+    parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     parser.add_argument("--json", action="store_true", help="report as JSON")

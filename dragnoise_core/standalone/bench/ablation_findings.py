@@ -1,0 +1,224 @@
+"""What the rows of an ablation say, in tables and sentences, also where it contradicts the paper."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .ablation_replacement import DONORS
+from .ablation_studies import VARIABLES, Row
+from .statistics import Summary, bootstrap, mean_difference, summary
+from .table import markdown_table
+
+# Study: what is varied.
+CHOICES = {"start": "start step", "block": "optimised block", "tap": "supervised block", "stop": "free last steps"}
+# Measure: unit, digits, which end of the scale is better, how the best is called.
+MEASURES = {"distance": ("px", 1, min, "nearest to the targets"), "truth_psnr": ("dB", 2, max, "nearest to the truth")}
+SHARES = (0.25, 0.5, 0.75)
+CLAIMED_RATIO = 0.5
+REPLACEMENT_MEASURES = ("distance", "donor_psnr", "recipient_psnr")
+OUTLINE, STRUCTURE = 0, 1  # places of t = 45 and t = 35 of 50 among the replaced steps
+NOTE = (
+    "Means with 95% bootstrap intervals over the drags. Distance: of the dragged keypoints, by the regressor, to their "
+    "targets. The intervals do not account for the best being chosen among several."
+)
+BY = {"distance": "by the keypoint regressor on the result", "tracked": "by the method's own tracking"}
+
+
+def grouped(rows: Sequence[Row], *names: str) -> dict:
+    """Return the rows by the values of `names`, in order of appearance."""
+    groups: dict = {}
+    for row in rows:
+        groups.setdefault(row[names[0]] if len(names) == 1 else tuple(row[name] for name in names), []).append(row)
+    return groups
+
+
+def column(rows: Sequence[Row], name: str) -> list[float]:
+    """Return one measure of all rows."""
+    return [row[name] for row in rows]
+
+
+def covered(rows: Sequence[Row], measure: str = "distance") -> Summary:
+    """Return what share of the way was covered: 1 - mean distance / mean way."""
+    return bootstrap([column(rows, measure), column(rows, "way")], lambda left, way: 1 - left / way)
+
+
+def findings(rows: Sequence[Row]) -> dict[str, tuple[str, list[str]]]:
+    """Return the table, in Markdown, and the sentences of every study that has rows."""
+    describe = {**dict.fromkeys(CHOICES, choice_findings), "replacement": replacement_findings}
+    describe["variable"] = variable_findings
+    return {study: describe[study](own) for study, own in grouped(rows, "study").items()}
+
+
+def choice_findings(rows: Sequence[Row]) -> tuple[str, list[str]]:
+    """Say which variant is best, by distance and by PSNR, and whether the published one is."""
+    study, variants = rows[0]["study"], grouped(rows, "variant")
+    published = next(own for own in variants.values() if own[0]["published"])
+    lines = [
+        [f"{variant}{' (published)' if own is published else ''}", *_cells(own)] for variant, own in variants.items()
+    ]
+    sentences = []
+    for measure, (unit, digits, better, praise) in MEASURES.items():
+        best = better(variants, key=lambda variant: summary(column(variants[variant], measure)).mean)  # noqa: B023
+        sentence = f"{CHOICES[study].capitalize()} {best} comes {praise}"
+        if variants[best] is published:
+            sentences.append(f"{sentence}, as published.")
+            continue
+        gain = mean_difference(column(variants[best], measure), column(published, measure))
+        sure = gain.low > 0 or gain.high < 0
+        sentences.append(
+            f"{sentence}; against the published {published[0]['variant']} {gain.text(digits)} {unit}: "
+            + ("this contradicts the paper." if sure else "no clear difference.")
+        )
+    return markdown_table([CHOICES[study], *HEAD], lines), sentences
+
+
+HEAD = ("distance, px", "PSNR to truth, dB", "PSNR outside, dB", "iterations")
+
+
+def _cells(rows: Sequence[Row]) -> list[str]:
+    measures = {"distance": 1, "truth_psnr": 2, "outside_psnr": 2}
+    cells = [summary(column(rows, name)).text(digits) for name, digits in measures.items()]
+    return [*cells, f"{summary(column(rows, 'iterations')).mean:.1f}"]
+
+
+def replacement_findings(rows: Sequence[Row]) -> tuple[str, list[str]]:
+    """Say what a bottleneck that is repeated from some step on keeps of its picture, and takes to another one."""
+    groups = grouped(rows, "donor", "variant")
+    lines = []
+    for (donor, step), own in groups.items():
+        share = "-" if donor == DONORS[0] else covered(own).text()
+        distance, *psnr = (summary(column(own, name)).text(1) for name in REPLACEMENT_MEASURES)
+        lines.append([f"{donor}, t = {step}", distance, share, *psnr])
+    head = ("donor", "distance to its keypoints, px", "share of the way", "PSNR to donor, dB", "PSNR to recipient, dB")
+    steps = list(grouped(rows, "variant"))
+
+    def shares(donor: str) -> str:
+        return ", ".join(f"{100 * covered(groups[donor, step]).mean:.0f}% (t = {step})" for step in steps)
+
+    outline, structure = (column(groups["itself", steps[place]], "distance") for place in (OUTLINE, STRUCTURE))
+    lost = mean_difference(outline, structure)
+    verdict = (
+        "as the paper says" if lost.low > 0 else "this contradicts the paper" if lost.high < 0 else "no difference"
+    )
+    return markdown_table(head, lines), [
+        f"A picture's own bottleneck, repeated from t = {steps[OUTLINE]} on, takes its keypoints {lost.text()} px "
+        f"farther off than from t = {steps[STRUCTURE]} on: {verdict}.",
+        f"The edited picture's bottleneck takes the dragged keypoints this far to their targets: {shares('edited')}.",
+        f"Another scene's bottleneck takes all keypoints this far to its own: {shares('other')}.",
+    ]
+
+
+def variable_findings(rows: Sequence[Row]) -> tuple[str, list[str]]:
+    """Say how many iterations both variables need for a share of the way, each at its best learning rate."""
+    table = markdown_table(
+        ("variable, learning rate, budget", *HEAD, "share of the way", "by own tracking"),
+        [
+            [", ".join(map(str, key)), *_cells(own), covered(own).text(), covered(own, "tracked").text()]
+            for key, own in grouped(rows, "variant", "learning_rate", "budget").items()
+        ],
+    )
+    sentences = [claim(rows, measure, share) for measure in BY for share in SHARES]
+    most = max(column(rows, "budget"))
+    for variable, own in grouped([row for row in rows if row["budget"] == most], "variant").items():
+        rates = grouped(own, "learning_rate")
+        best = min(rates, key=lambda rate: summary(column(rates[rate], "distance")).mean)  # noqa: B023
+        psnr, outside = (summary(column(rates[best], name)).text() for name in ("truth_psnr", "outside_psnr"))
+        sentences.append(
+            f"With up to {most} iterations the {variable} gets farthest at learning rate {_rate(best, list(rates))}: "
+            f"{100 * covered(rates[best]).mean:.0f}% of the way, PSNR to truth {psnr} dB, outside {outside} dB."
+        )
+    return table, sentences
+
+
+def claim(rows: Sequence[Row], measure: str, share: float) -> str:
+    """Return whether the paper's claim holds: the bottleneck needs at most half the latent's iterations."""
+    variables = [Curves.of([row for row in rows if row["variant"] == name], measure) for name in VARIABLES]
+    texts = [f"{name} {curves.text(share)}" for name, curves in zip(VARIABLES, variables, strict=True)]
+    ours, theirs = (curves.fewest(share) for curves in variables)
+    start = f"{100 * share:.0f}% of the way {BY[measure]}: {'; '.join(texts)}"
+    if math.isinf(ours) and math.isinf(theirs):
+        return f"{start}: neither gets there, the claim of at most half cannot be judged."
+    interval = bootstrap(
+        [column for curves in variables for column in curves.columns],
+        lambda *means: (
+            variables[0].needed(share, means[: len(variables[0].columns)])
+            / variables[1].needed(share, means[len(variables[0].columns) :])
+        ),
+    )
+    ratio = "" if math.isinf(ours) or math.isinf(theirs) else f"; ratio {ours / theirs:.2f}{_interval(interval)}"
+    return (
+        f"{start}{ratio}: the claim of at most half {'holds' if ours <= CLAIMED_RATIO * theirs else 'does not hold'}."
+    )
+
+
+@dataclass(frozen=True)
+class Curves:
+    """How far one variable gets with how many iterations, for every learning rate, drag by drag.
+
+    columns: the way, then for every learning rate and every budget, ascending, the iterations and the distance left.
+    """
+
+    rates: tuple[float, ...]
+    columns: list[list[float]]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], measure: str) -> "Curves":
+        """Build from the rows of one variable."""
+        groups = grouped(rows, "learning_rate", "budget")
+        measures = [column(own, name) for own in groups.values() for name in ("iterations", measure)]
+        return cls(tuple(grouped(rows, "learning_rate")), [column(next(iter(groups.values())), "way"), *measures])
+
+    def by_rate(self, share: float, means: Sequence[Tensor]) -> Tensor:
+        """Return the iterations needed for `share` of the way at every learning rate, [rates, ...].
+
+        means: of the columns, tensors of one shape. Between two budgets both measures grow evenly, from nothing done
+        at the start; infinite where no budget gets there.
+        """
+        way, *measures = means
+        length = len(measures) // len(self.rates)
+        found = []
+        for first in range(0, len(measures), length):
+            iterations, done, needed = torch.zeros_like(way), torch.zeros_like(way), torch.full_like(way, torch.inf)
+            for place in range(first, first + length, 2):
+                after, reached = measures[place], 1 - measures[place + 1] / way
+                crossing = iterations + (share - done) / (reached - done) * (after - iterations)
+                needed = torch.where((reached >= share) & needed.isinf(), crossing, needed)
+                iterations, done = after, reached
+            found.append(needed)
+        return torch.stack(found)
+
+    def needed(self, share: float, means: Sequence[Tensor]) -> Tensor:
+        """Return the same at the best learning rate, [...]."""
+        return self.by_rate(share, means).amin(0)
+
+    def fewest(self, share: float) -> float:
+        """Return the iterations needed for `share` of the way at the best learning rate, over all drags."""
+        return float(self.needed(share, self._means()))
+
+    def text(self, share: float) -> str:
+        """Return that with its interval and the learning rate, or how far this variable gets."""
+        needed = self.by_rate(share, self._means())
+        best = int(needed.argmin())
+        if needed[best].isinf():
+            way, *measures = self._means()
+            return f"never (at most {100 * float(1 - min(measures[1::2]) / way):.0f}%)"
+        interval = bootstrap(self.columns, lambda *means: self.needed(share, means))
+        return (
+            f"{needed[best]:.1f}{_interval(interval)} iterations at learning rate {_rate(self.rates[best], self.rates)}"
+        )
+
+    def _means(self) -> list[Tensor]:
+        return [torch.tensor(values, dtype=torch.float64).mean() for values in self.columns]
+
+
+def _interval(value: Summary) -> str:
+    # Without an interval: in some resamples a share of the way is never covered.
+    return f" [{value.low:.2f}, {value.high:.2f}]" if value.count else " [open interval]"
+
+
+def _rate(best: float, tried: Sequence[float]) -> str:
+    edge = len(tried) > 1 and best in (min(tried), max(tried))
+    return f"{best} (an edge of those tried)" if edge else f"{best}"
