@@ -130,6 +130,10 @@ def test_a_few_bytes_cannot_ask_for_much_memory():
     for data in (text, array):
         with pytest.raises(DragNoiseError, match="damaged"):
             load_arrays(data)
+    # Each level holds the one before twice: hashing the last one would take 2^40 steps.
+    doubled = b"\x80\x04}N" + b"".join(b"q%ch%c\x86" % (n, n) for n in range(40)) + b"Ns."
+    with pytest.raises(DragNoiseError, match="more memory"):
+        load_arrays(doubled)
     huge = pickle.dumps({"mask": Calls(numpy.ndarray, (10**6, 10**6))}, 4)
     with pytest.raises(DragNoiseError, match="without shape"):
         load_arrays(huge)
@@ -191,7 +195,7 @@ def test_large_files_are_refused_unread(tmp_path, monkeypatch):
         ({"points": [[5, 6], [float("nan"), 3]]}, "finite"),
         ({"points": [[5, 6], [True, 3]]}, "finite"),
         ({"points": []}, "no point pair"),
-        ({"points": [[1, 1]] * 1000}, "at most"),
+        ({"points": [[1, number] for number in range(1000)]}, "at most"),
         ({"points": "text"}, "no list"),
         ({"points": [["5", 6], [7, 8]]}, "no list"),
         ({"prompt": 3}, "no text"),

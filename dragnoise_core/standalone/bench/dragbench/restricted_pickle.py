@@ -26,6 +26,9 @@ INSTRUCTIONS = {
 }  # fmt: skip
 # Booleans, integers and floats of up to eight bytes, as numpy's dtype names them in a pickle.
 ELEMENTS = ("b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")
+MOST_DIMENSIONS = 4
+# Pickles of a few arrays use less than ten things again. Each use can double what there is to hash or to print.
+MOST_REFERENCES = 20
 
 
 def load_arrays(data: bytes) -> Any:
@@ -51,14 +54,17 @@ def load_arrays(data: bytes) -> Any:
 
 
 def _check_instructions(data: bytes) -> None:
+    references = 0
     for instruction, argument, _ in pickletools.genops(data):
         if instruction.name not in INSTRUCTIONS:
             raise DragNoiseError(
                 f"the pickle uses the instruction {instruction.name}, which plain arrays and strings do not need; "
                 "take the published file, or save it again with Python 3."
             )
+        references += instruction.name in ("BINGET", "LONG_BINGET")
         # The memo is a table that grows to the largest number asked for.
-        if instruction.name in ("BINPUT", "LONG_BINPUT") and argument > len(data):
+        is_large = instruction.name in ("BINPUT", "LONG_BINPUT") and argument > len(data)
+        if is_large or references > MOST_REFERENCES:
             raise DragNoiseError("the pickle asks for more memory than its size explains; take the published file.")
 
 
@@ -73,7 +79,7 @@ class _Dtype:
 
     def element(self) -> numpy.dtype:
         if self.name not in ELEMENTS or self.order not in ("|", "<", ">", "="):
-            raise DragNoiseError(f"the pickle has an array of {str(self.name)[:20]!r}; only plain numbers are read.")
+            raise DragNoiseError("the pickle has an array of something else than plain numbers; only those are read.")
         return numpy.dtype(self.order.replace("|", "=") + self.name)
 
 
@@ -87,11 +93,15 @@ class _Array:
         _, self.shape, self.dtype, self.is_fortran, self.data = state
 
     def array(self) -> numpy.ndarray:
-        is_shape = isinstance(self.shape, tuple) and all(type(side) is int and side >= 0 for side in self.shape)
+        is_shape = (
+            isinstance(self.shape, tuple)
+            and len(self.shape) <= MOST_DIMENSIONS
+            and all(type(side) is int and side >= 0 for side in self.shape)
+        )
         if not is_shape or not isinstance(self.dtype, _Dtype) or not isinstance(self.data, bytes | bytearray):
             raise DragNoiseError("the pickle has an array without shape, type or data; take the published file.")
         element = self.dtype.element()
-        if len(self.shape) > 4 or math.prod(self.shape) * element.itemsize != len(self.data):
+        if math.prod(self.shape) * element.itemsize != len(self.data):
             raise DragNoiseError(
                 f"the pickle has an array of shape {str(self.shape)[:60]} in {len(self.data)} bytes; these disagree."
             )
