@@ -45,8 +45,8 @@ class Settings:
 def share() -> tuple[int, int, int]:
     """Return this process's rank, the number of processes and its rank on this machine, as torchrun says them."""
     try:
-        rank, count, local = (int(os.environ.get(name, d)) for name, d in
-                              (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))  # fmt: skip
+        alone = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}
+        rank, count, local = (int(os.environ.get(name, value)) for name, value in alone.items())
     except ValueError as error:
         raise DragNoiseError("RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers; start with torchrun.") from error
     if not 0 <= rank < count or local < 0:
@@ -67,7 +67,7 @@ def unfinished(folders: dict[str, Path], out: Path, settings: Settings, fresh: b
         if before is None:
             left[name] = folder
         elif before["settings"] != now:
-            other = [key for key in now if before["settings"].get(key) != now[key]]
+            other = [key for key in {**before["settings"], **now} if before["settings"].get(key) != now.get(key)]
             raise DragNoiseError(
                 f"{out / name} was dragged with another {' and '.join(other)}; choose another --out, or give --fresh "
                 "to drag everything again."
@@ -95,7 +95,8 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    is_whole = isinstance(record, dict) and isinstance(record.get("settings"), dict) and (folder / DRAGGED).is_file()
+    is_record = isinstance(record, dict) and all(isinstance(record.get(key), dict) for key in ("settings", "seconds"))
+    is_whole = is_record and "iterations" in record and (folder / DRAGGED).is_file()
     return record if is_whole else None
 
 
