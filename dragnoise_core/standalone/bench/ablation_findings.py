@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,8 +28,8 @@ NOTE = (
 BY = {"distance": "by the keypoint regressor on the result", "tracked": "by the method's own tracking"}
 
 
-def grouped(rows: Sequence[Row], *names: str) -> dict:
-    """Return the rows by the values of `names`, in order of appearance."""
+def grouped(rows: Sequence[Row], *names: str) -> dict[Any, list[Row]]:
+    """Return the rows by the values of `names`, tuples if there are several, in order of appearance."""
     groups: dict = {}
     for row in rows:
         groups.setdefault(row[names[0]] if len(names) == 1 else tuple(row[name] for name in names), []).append(row)
@@ -52,27 +53,48 @@ def findings(rows: Sequence[Row]) -> dict[str, tuple[str, list[str]]]:
     return {study: describe[study](own) for study, own in grouped(rows, "study").items()}
 
 
+def best_rates(variants: dict[Any, list[Row]]) -> dict[Any, list[Row]]:
+    """Return every variant's rows at the learning rate that comes nearest, where a study tries several."""
+    chosen = {}
+    for variant, own in variants.items():
+        rates = [rows for rate, rows in grouped(own, "learning_rate").items()]
+        chosen[variant] = min(rates, key=lambda rows: summary(column(rows, "distance")).mean)
+    return chosen
+
+
 def choice_findings(rows: Sequence[Row]) -> tuple[str, list[str]]:
     """Say which variant is best, by distance and by PSNR, and whether the published one is."""
-    study, variants = rows[0]["study"], grouped(rows, "variant")
-    published = next(own for own in variants.values() if own[0]["published"])
-    lines = [
-        [f"{variant}{' (published)' if own is published else ''}", *_cells(own)] for variant, own in variants.items()
-    ]
-    sentences = []
-    for measure, (unit, digits, better, praise) in MEASURES.items():
-        best = better(variants, key=lambda variant: summary(column(variants[variant], measure)).mean)  # noqa: B023
-        sentence = f"{CHOICES[study].capitalize()} {best} comes {praise}"
-        if variants[best] is published:
-            sentences.append(f"{sentence}, as published.")
-            continue
-        gain = mean_difference(column(variants[best], measure), column(published, measure))
-        sure = gain.low > 0 or gain.high < 0
+    study, variants = rows[0]["study"], best_rates(grouped(rows, "variant"))
+    tried = sorted({row["learning_rate"] for row in rows} - {None})
+    lines = []
+    for variant, own in variants.items():
+        rate = f", learning rate {_rate(own[0]['learning_rate'], tried)}" if tried else ""
+        lines.append([f"{variant}{' (published)' if own[0]['published'] else ''}{rate}", *_cells(own)])
+    sentences = [f"{CHOICES[study].capitalize()} {_best(variants, measure)}" for measure in MEASURES]
+    if tried:
+        sentences.append("Every block is at the learning rate that comes nearest; it is in proportion to its values.")
+    if study == "stop":
+        whole, earlier, *_ = variants.values()
+        distance, detail = (mean_difference(column(earlier, name), column(whole, name)) for name in MEASURES)
         sentences.append(
-            f"{sentence}; against the published {published[0]['variant']} {gain.text(digits)} {unit}: "
-            + ("this contradicts the paper." if sure else "no clear difference.")
+            f"The paper ends the propagation early, for detail: {earlier[0]['variant']} free steps change the distance "
+            f"by {distance.text()} px and the PSNR to truth by {detail.text()} dB."
         )
     return markdown_table([CHOICES[study], *HEAD], lines), sentences
+
+
+def _best(variants: dict[Any, list[Row]], measure: str) -> str:
+    """Return the name of the best variant and what it gains over the published one."""
+    unit, digits, better, praise = MEASURES[measure]
+    published = next(own for own in variants.values() if own[0]["published"])
+    best = better(variants, key=lambda variant: summary(column(variants[variant], measure)).mean)
+    if variants[best] is published:
+        return f"{best} comes {praise}, as published."
+    gain = mean_difference(column(variants[best], measure), column(published, measure))
+    verdict = "this contradicts the paper" if gain.low > 0 or gain.high < 0 else "no clear difference"
+    return (
+        f"{best} comes {praise}; against the published {published[0]['variant']} {gain.text(digits)} {unit}: {verdict}."
+    )
 
 
 HEAD = ("distance, px", "PSNR to truth, dB", "PSNR outside, dB", "iterations")
@@ -126,9 +148,11 @@ def variable_findings(rows: Sequence[Row]) -> tuple[str, list[str]]:
         rates = grouped(own, "learning_rate")
         best = min(rates, key=lambda rate: summary(column(rates[rate], "distance")).mean)  # noqa: B023
         psnr, outside = (summary(column(rates[best], name)).text() for name in ("truth_psnr", "outside_psnr"))
+        taken = summary(column(rates[best], "iterations")).text(1)
         sentences.append(
             f"With up to {most} iterations the {variable} gets farthest at learning rate {_rate(best, list(rates))}: "
-            f"{100 * covered(rates[best]).mean:.0f}% of the way, PSNR to truth {psnr} dB, outside {outside} dB."
+            f"{100 * covered(rates[best]).mean:.0f}% of the way in {taken} iterations, PSNR to truth {psnr} dB, "
+            f"outside {outside} dB."
         )
     return table, sentences
 
@@ -221,4 +245,4 @@ def _interval(value: Summary) -> str:
 
 def _rate(best: float, tried: Sequence[float]) -> str:
     edge = len(tried) > 1 and best in (min(tried), max(tried))
-    return f"{best} (an edge of those tried)" if edge else f"{best}"
+    return f"{best} (edge of those tried)" if edge else f"{best}"

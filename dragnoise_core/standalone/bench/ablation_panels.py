@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from .ablation_findings import CHOICES, column, covered, grouped
+from .ablation_findings import CHOICES, best_rates, column, covered, grouped
 from .ablation_replacement import DONORS
 from .ablation_studies import VARIABLES, Row
 from .plots import Line, Panel
-from .statistics import Summary, bootstrap, summary
+from .statistics import Summary, bootstrap, mean_difference, summary
 
 TITLES = {
     "start": "Start step of the drag",
@@ -22,7 +22,12 @@ X_AXES = {
     "tap": "features of",
     "stop": "last steps without the edit",
 }
-DISTANCE, PSNR, SHARE = "distance to the target, pixels of 256", "PSNR to the truth, dB", "share of the way, %"
+DISTANCE, PSNR, SHARE = (
+    "distance to the target, pixels of 256",
+    "PSNR to the truth, dB over the published",
+    "share of the way, %",
+)
+START = Summary(0.0, 0.0, 0.0, 1)  # nothing done, nothing covered
 
 
 def panels(rows: Sequence[Row]) -> list[Panel]:
@@ -32,17 +37,18 @@ def panels(rows: Sequence[Row]) -> list[Panel]:
 
 
 def choice_panel(rows: Sequence[Row]) -> Panel:
-    """Distance and PSNR to the truth over the variants."""
-    study, variants = rows[0]["study"], grouped(rows, "variant")
+    """Distance over the variants, and what PSNR they gain over the published one on the same drags."""
+    study, variants = rows[0]["study"], best_rates(grouped(rows, "variant"))
     numbers = all(isinstance(variant, int) for variant in variants)
     x = list(variants) if numbers else list(range(len(variants)))
+    place = next(place for place, own in enumerate(variants.values()) if own[0]["published"])
+    psnr = [column(own, "truth_psnr") for own in variants.values()]
     lines = [
         Line("distance", x, [summary(column(own, "distance")) for own in variants.values()]),
-        Line("PSNR", x, [summary(column(own, "truth_psnr")) for own in variants.values()], 1, right=True, dashed=True),
+        Line("PSNR gained", x, [mean_difference(own, psnr[place]) for own in psnr], 1, right=True, dashed=True),
     ]
-    published = next(place for place, own in zip(x, variants.values(), strict=True) if own[0]["published"])
     ticks = () if numbers else tuple(str(variant).replace(", ", "\n") for variant in variants)
-    return Panel(TITLES[study], X_AXES[study], DISTANCE, lines, PSNR, ticks, published)
+    return Panel(TITLES[study], X_AXES[study], DISTANCE, lines, PSNR, ticks, x[place])
 
 
 def replacement_panel(rows: Sequence[Row]) -> Panel:
@@ -69,11 +75,10 @@ def variable_panel(rows: Sequence[Row]) -> Panel:
         }
         best = max(curves, key=lambda rate: covered(curves[rate][-1]).mean)  # noqa: B023
         for rate, groups in curves.items():
-            x = [summary(column(group, "iterations")).mean for group in groups]
-            name = f"{variable}, learning rate {rate}"
-            lines.append(Line(name, x, [_percent(group) for group in groups], colour, faint=rate != best))
+            x = [0, *(summary(column(group, "iterations")).mean for group in groups)]
+            found, tracked = ([START, *(_percent(group, name) for group in groups)] for name in ("distance", "tracked"))
+            lines.append(Line(f"{variable}, learning rate {rate}", x, found, colour, faint=rate != best))
             if rate == best:
-                tracked = [_percent(group, "tracked") for group in groups]
                 lines.append(Line(f"{variable}, by its own tracking", x, tracked, colour, dashed=True))
     return Panel(TITLES["variable"], "iterations taken", SHARE, lines, level=50)
 

@@ -41,13 +41,14 @@ FREE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 class Plan:
     """How long the studies go on. steps: of the whole DDIM schedule. iterations: gradient steps of a drag.
 
-    learning_rates, budgets: what the study `variable` tries, each budget being the gradient steps of a drag.
+    learning_rates: what the studies `block` and `variable` try; the others keep the published one. budgets: for the
+    study `variable`, gradient steps of a drag.
     """
 
     steps: int = 50
     iterations: int = 60
-    learning_rates: tuple[float, ...] = (0.01, 0.02, 0.04, 0.08)
-    budgets: tuple[int, ...] = (10, 20, 40, 80)
+    learning_rates: tuple[float, ...] = (0.02, 0.05, 0.125)
+    budgets: tuple[int, ...] = (5, 10, 20, 40, 80)
 
 
 class Subject:
@@ -68,10 +69,13 @@ class Subject:
         self._measures: dict[tuple, Row] = {}
 
     def row(self, study: str, variant: Any, published: bool = False, **values: Any) -> Row:
-        """Return a row of a study. way: mean length of the pairs, in pixels, as distances are."""
+        """Return a row. published: what the paper has. way: mean length of the pairs, in pixels, as distances are.
+
+        learning_rate: None where the study keeps the published one.
+        """
         way = mean_distance(self.handles, self.targets)
-        kept = {"study": study, "variant": variant, "published": published, "drag": self.number}
-        return {**kept, "kind": self.drag.kind, "way": way, **values}
+        place = {"study": study, "variant": variant, "published": published, "learning_rate": None}
+        return {**place, "drag": self.number, "kind": self.drag.kind, "way": way, **values}
 
     def sigmas(self, strength: float) -> Tensor:
         """Return the schedule from that part of it on, descending, [k + 1]."""
@@ -93,25 +97,31 @@ class Subject:
         """Return preset `paper` with the plan's iterations."""
         return preset("paper", **{"iterations": self.plan.iterations, **overrides})
 
-    def dragged(self, strength: float = PUBLISHED_START, cut: str = "middle", tap: int | None = None) -> Row:
-        """Return the measures of preset `paper` with another start, cut or tap, and the iterations it took."""
-        key = (strength, cut, self.unet.tap if tap is None else tap)
+    def dragged(
+        self,
+        strength: float = PUBLISHED_START,
+        cut: str = "middle",
+        tap: int | None = None,
+        learning_rate: float | None = None,
+    ) -> Row:
+        """Return the measures of preset `paper` with another start, cut, tap or learning rate, and its iterations."""
+        key = (strength, cut, self.unet.tap if tap is None else tap, learning_rate)
         if key not in self._measures:
             edit = self.edit(*key)
-            latent = sample(self.cut_unet(*key[1:]), self.noisy(strength), self.sigmas(strength), edit=edit)
+            latent = sample(self.cut_unet(*key[1:3]), self.noisy(strength), self.sigmas(strength), edit=edit)
             self._measures[key] = {**self.measure(latent), "iterations": edit.iterations}
         return self._measures[key]
 
-    def edit(self, strength: float, cut: str, tap: int) -> DragEdit:
+    def edit(self, strength: float, cut: str, tap: int, learning_rate: float | None = None) -> DragEdit:
         """Return that drag's edit.
 
         At another cut the learning rate is in proportion to the size of the values there: Adam moves every entry by
         about the learning rate, which would be a larger step where values are small.
         """
-        key = (strength, cut, tap)
+        key = (strength, cut, tap, learning_rate)
         if key not in self._edits:
             x, sigmas, unet = self.noisy(strength), self.sigmas(strength), self.cut_unet(cut, tap)
-            rate = self.config().learning_rate
+            rate = learning_rate or self.config().learning_rate
             if cut != "middle":
                 first = float(sigmas[0])
                 rate *= _size(unet.encode(x, first).bottleneck) / _size(self.unet.encode(x, first).bottleneck)
@@ -132,12 +142,17 @@ def start_study(subject: Subject) -> Iterator[Row]:
 
 
 def block_study(subject: Subject) -> Iterator[Row]:
-    """Vary the block whose output is optimised; a block behind the published tap is supervised one block later."""
+    """Vary the block whose output is optimised; a block behind the published tap is supervised one block later.
+
+    Every block at several learning rates: what suits one block may be too slow for another.
+    """
     published = subject.unet.tap
     for index, cut in enumerate(cut_names(subject.unet.unet)):
         tap = max(published, index - 1)
         name = cut if tap == published else f"{cut}, tap {tap}"
-        yield subject.row("block", name, cut == "middle", **subject.dragged(cut=cut, tap=tap))
+        for rate in subject.plan.learning_rates:
+            measures = subject.dragged(cut=cut, tap=tap, learning_rate=rate)
+            yield subject.row("block", name, cut == "middle", learning_rate=rate, **measures)
 
 
 def tap_study(subject: Subject) -> Iterator[Row]:

@@ -69,6 +69,7 @@ def _figure(width: float, height: float) -> Any:
             f"the package {error.name} is missing, which draws the plots; pip install 'dragnoise[bench]'."
         ) from error
     figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
     FigureCanvasAgg(figure)
     return figure
 
@@ -92,7 +93,11 @@ def _draw(left: Any, panel: Panel) -> None:
         more_handles, more_names = right.get_legend_handles_labels()
         handles, names = handles + more_handles, names + more_names
     left.grid(alpha=0.3)
-    (right or left).legend(handles, names, fontsize=8)
+    # Room above the lines, for the legend.
+    for axes in filter(None, (left, right)):
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high + (0.1 + 0.07 * len(handles)) * (high - low))
+    (right or left).legend(handles, names, fontsize=8, loc="upper center")
 
 
 def _draw_line(axes: Any, line: Line) -> None:
