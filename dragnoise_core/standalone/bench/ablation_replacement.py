@@ -99,7 +99,7 @@ def replacement_study(subject: Subject) -> Iterator[Row]:
                 steps,
                 donor=donor,
                 way=mean_distance(own, given),
-                distance=mean_distance(_located(subject, result, names), given),
+                distance=mean_distance(subject.locate(result, names), given),
                 donor_psnr=_finite(psnr(result, plain[row])),
                 recipient_psnr=_finite(psnr(result, plain[0])),
             )
@@ -122,9 +122,3 @@ def _finite(value: float) -> float | None:
 
 def _inside(place: Tensor) -> bool:
     return bool(((place >= 0) & (place <= SIZE)).all())
-
-
-@torch.no_grad()
-def _located(subject: Subject, picture: Tensor, names: Names) -> Tensor:
-    found = subject.regressor.locate(picture, subject.drag.kind)
-    return torch.stack([found[name][0] for name in names]).float().cpu()

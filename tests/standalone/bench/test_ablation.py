@@ -133,6 +133,12 @@ def test_the_published_variants_are_preset_paper(subject):
         assert measures(published) == pytest.approx(wanted)
 
 
+def test_the_measures_are_those_of_the_scenes_bench(subject):
+    latent = subject.latent + 0.1
+    wanted = subject.scene.of(subject.model.decode(latent))
+    assert subject.measure(latent) == pytest.approx(measures(wanted))
+
+
 def test_every_study_varies_what_it_says(subject):
     assert [row["variant"] for row in start_study(subject)] == [5, 6, 7, 8, 9]
     assert [row["variant"] for row in tap_study(subject)] == ["decoder 0", "decoder 1", "decoder 2"]
