@@ -17,8 +17,10 @@ from .table import markdown_table
 CHOICES = {"start": "start step", "block": "optimised block", "tap": "supervised block", "stop": "free last steps"}
 # Measure: unit, digits, which end of the scale is better, how the best is called.
 MEASURES = {"distance": ("px", 1, min, "nearest to the targets"), "truth_psnr": ("dB", 2, max, "nearest to the truth")}
+HEAD = ("distance, px", "PSNR to truth, dB", "PSNR outside, dB", "iterations")
 SHARES = (0.25, 0.5, 0.75)
 CLAIMED_RATIO = 0.5
+FEWEST_DRAGS = 6  # under this a bootstrap interval says nothing
 REPLACEMENT_MEASURES = ("distance", "donor_psnr", "recipient_psnr")
 OUTLINE, STRUCTURE = 0, 1  # places of t = 45 and t = 35 of 50 among the replaced steps
 NOTE = (
@@ -91,13 +93,18 @@ def _best(variants: dict[Any, list[Row]], measure: str) -> str:
     if variants[best] is published:
         return f"{best} comes {praise}, as published."
     gain = mean_difference(column(variants[best], measure), column(published, measure))
-    verdict = "this contradicts the paper" if gain.low > 0 or gain.high < 0 else "no clear difference"
+    verdict = "this contradicts the paper" if _is_clear(gain) else _unclear(gain)
     return (
         f"{best} comes {praise}; against the published {published[0]['variant']} {gain.text(digits)} {unit}: {verdict}."
     )
 
 
-HEAD = ("distance, px", "PSNR to truth, dB", "PSNR outside, dB", "iterations")
+def _is_clear(difference: Summary) -> bool:
+    return difference.count >= FEWEST_DRAGS and (difference.low > 0 or difference.high < 0)
+
+
+def _unclear(difference: Summary) -> str:
+    return "no clear difference" if difference.count >= FEWEST_DRAGS else "too few drags to judge"
 
 
 def _cells(rows: Sequence[Row]) -> list[str]:
@@ -122,9 +129,8 @@ def replacement_findings(rows: Sequence[Row]) -> tuple[str, list[str]]:
 
     outline, structure = (column(groups["itself", steps[place]], "distance") for place in (OUTLINE, STRUCTURE))
     lost = mean_difference(outline, structure)
-    verdict = (
-        "as the paper says" if lost.low > 0 else "this contradicts the paper" if lost.high < 0 else "no difference"
-    )
+    clear = "as the paper says" if lost.mean > 0 else "this contradicts the paper"
+    verdict = clear if _is_clear(lost) else _unclear(lost)
     return markdown_table(head, lines), [
         f"A picture's own bottleneck, repeated from t = {steps[OUTLINE]} on, takes its keypoints {lost.text()} px "
         f"farther off than from t = {steps[STRUCTURE]} on: {verdict}.",

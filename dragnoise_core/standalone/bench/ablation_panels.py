@@ -79,8 +79,8 @@ def variable_panel(rows: Sequence[Row]) -> Panel:
             found, tracked = ([START, *(_percent(group, name) for group in groups)] for name in ("distance", "tracked"))
             lines.append(Line(f"{variable}, learning rate {rate}", x, found, colour, faint=rate != best))
             if rate == best:
-                lines.append(Line(f"{variable}, by its own tracking", x, tracked, colour, dashed=True))
-    return Panel(TITLES["variable"], "iterations taken", SHARE, lines, level=50)
+                lines.append(Line(f"{variable}, by its own tracking", x, tracked, colour, dashed=True, bars=False))
+    return Panel(TITLES["variable"], "iterations taken", SHARE, lines, level=50, limits=(-20, 100))
 
 
 def _percent(rows: Sequence[Row], measure: str = "distance") -> Summary:

@@ -47,8 +47,8 @@ class Plan:
 
     steps: int = 50
     iterations: int = 60
-    learning_rates: tuple[float, ...] = (0.02, 0.05, 0.125)
-    budgets: tuple[int, ...] = (5, 10, 20, 40, 80)
+    learning_rates: tuple[float, ...] = (0.02, 0.05, 0.125, 0.3)
+    budgets: tuple[int, ...] = (5, 10, 20, 40)
 
 
 class Subject:

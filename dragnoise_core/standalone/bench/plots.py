@@ -16,7 +16,7 @@ COLUMNS = 3
 class Line:
     """Values over x with their intervals as error bars; values without a mean are left out.
 
-    right: on the right axis. faint: thin, without error bars and name.
+    right: on the right axis. bars: whether there are error bars. faint: thin, without bars and name.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Line:
     colour: int = 0
     right: bool = False
     dashed: bool = False
+    bars: bool = True
     faint: bool = False
 
 
@@ -32,7 +33,8 @@ class Line:
 class Panel:
     """Lines over one pair of axes. ticks: names of x = 0, 1, ... instead of numbers.
 
-    published: x of a dotted line, what the paper has. level: y of a dotted line.
+    published: x of a dotted line, what the paper has. level: y of a dotted line. limits: of y, when what lies beyond
+    them does not matter.
     """
 
     title: str
@@ -43,6 +45,7 @@ class Panel:
     ticks: Sequence[str] = field(default_factory=tuple)
     published: float | None = None
     level: float | None = None
+    limits: tuple[float, float] | None = None
 
 
 def check_matplotlib() -> None:
@@ -93,6 +96,8 @@ def _draw(left: Any, panel: Panel) -> None:
         more_handles, more_names = right.get_legend_handles_labels()
         handles, names = handles + more_handles, names + more_names
     left.grid(alpha=0.3)
+    if panel.limits:
+        left.set_ylim(panel.limits)
     # Room above the lines, for the legend.
     for axes in filter(None, (left, right)):
         low, high = axes.get_ylim()
@@ -111,8 +116,7 @@ def _draw_line(axes: Any, line: Line) -> None:
         axes.plot(x, means, linewidth=0.8, alpha=0.4, **style)
         return
     # A percentile interval may leave out the mean; matplotlib wants bars of no negative length.
-    bars = [
-        [max(0.0, value.mean - value.low) for _, value in shown],
-        [max(0.0, value.high - value.mean) for _, value in shown],
-    ]
+    below = [max(0.0, value.mean - value.low) for _, value in shown]
+    above = [max(0.0, value.high - value.mean) for _, value in shown]
+    bars = [below, above] if line.bars else None
     axes.errorbar(x, means, yerr=bars, label=line.name, marker="o", markersize=4, capsize=3, **style)
