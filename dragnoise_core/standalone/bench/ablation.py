@@ -33,6 +33,7 @@ STUDIES: dict[str, Callable[[Subject], Iterator[Row]]] = {
     "variable": variable_study,
 }
 RESULTS, PLOT, TABLES = "ablation.json", "ablation.png", "ablation.md"
+COMMON = {"variant", "published", "learning_rate", "drag", "way", "distance"}  # what every row has
 MOST_DRAGS = 10_000
 
 
@@ -128,7 +129,7 @@ def read_results(path: Path) -> dict[str, Any]:
         results = json.loads(path.read_text())
         rows = results["rows"]
         complete = {"machine", "settings", "seconds", "drags"} <= results.keys()
-        if not (complete and rows and all(row["study"] in STUDIES for row in rows)):
+        if not (complete and rows and all(row["study"] in STUDIES and COMMON <= row.keys() for row in rows)):
             raise KeyError("rows")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DragNoiseError(f"{path} does not hold an ablation's results; give the {RESULTS} of a run.") from error

@@ -22,7 +22,7 @@ from ...metrics import mean_distance, psnr
 from ...optimisation import optimise
 from ...points import DragPoints
 from ...sampling import sample
-from ...schedule import ddim_sigmas
+from ...schedule import ddim_sigmas, to_variance_preserving
 from ..models import LoadedModel
 from .cut_unet import CutUNet, cut_names
 from .methods import drag_noise
@@ -84,7 +84,13 @@ class Subject:
     def noisy(self, strength: float) -> Tensor:
         """Return the inverted source, sigma space at the first of `sigmas(strength)`, [1, 4, h, w]."""
         if strength not in self._noisy:
-            self._noisy[strength] = invert(self.unet, self.latent, self.sigmas(strength))
+            sigmas, lower = self.sigmas(strength), max((key for key in self._noisy if key < strength), default=None)
+            latent = self.latent
+            if lower is not None:
+                # Go on from there: the lower levels are the same.
+                sigmas = sigmas[: len(sigmas) - len(self.sigmas(lower)) + 1]
+                latent = to_variance_preserving(self._noisy[lower], float(sigmas[-1]))
+            self._noisy[strength] = invert(self.unet, latent, sigmas)
         return self._noisy[strength]
 
     def cut_unet(self, cut: str, tap: int) -> CutUNet:

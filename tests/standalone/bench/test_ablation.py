@@ -16,6 +16,7 @@ import dragnoise_core
 from dragnoise_core.configuration import preset
 from dragnoise_core.demo.loader import load_keypoint_regressor
 from dragnoise_core.demo.scenes.bench_drags import bench_drag
+from dragnoise_core.inversion import invert
 from dragnoise_core.sampling import sample
 from dragnoise_core.schedule import scaled_linear_sigmas
 from dragnoise_core.split_unet import Decoded, Encoded
@@ -121,6 +122,13 @@ def test_the_study_has_every_donor_at_every_step(subject):
 
 
 # The other studies
+
+
+def test_an_inversion_that_goes_on_from_a_lower_start_is_the_whole_one(model):
+    subject = Subject(model, load_keypoint_regressor(), bench_drag(0, 1), PLAN)
+    for strength in (0.5, 0.6, 0.9):
+        wanted = invert(subject.unet, subject.latent, subject.sigmas(strength))
+        torch.testing.assert_close(subject.noisy(strength), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_the_published_variants_are_preset_paper(subject):
