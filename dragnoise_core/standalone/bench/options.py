@@ -104,7 +104,7 @@ def _add_ablation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--study", default="all", help="start, block, tap, stop, replacement, variable, with commas (default: all)"
     )
-    parser.add_argument("--count", type=int, default=16, help="drags (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=12, help="drags (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other drags (default: %(default)s)")
     parser.add_argument(
         "--minutes", type=float, default=25.0, help="begin no drag that would take longer (default: %(default)s)"
