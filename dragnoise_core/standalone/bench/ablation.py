@@ -139,7 +139,7 @@ def read_results(path: Path) -> dict[str, Any]:
 def _text(results: dict[str, Any], found: dict[str, tuple[str, Sequence[str]]]) -> str:
     settings = results["settings"]
     parts = [
-        f"{results['drags']} drags of seed {settings['seed']}, preset paper, no masks; {results['machine']}, "
+        f"Drags: {results['drags']} of seed {settings['seed']}, preset paper, no masks; {results['machine']}, "
         f"{results['seconds'] / 60:.1f} minutes.\n{NOTE}\n"
     ]
     for study, (table, sentences) in found.items():

@@ -57,11 +57,11 @@ def findings(rows: Sequence[Row]) -> dict[str, tuple[str, list[str]]]:
 
 def best_rates(variants: dict[Any, list[Row]]) -> dict[Any, list[Row]]:
     """Return every variant's rows at the learning rate that comes nearest, where a study tries several."""
-    chosen = {}
-    for variant, own in variants.items():
-        rates = [rows for rate, rows in grouped(own, "learning_rate").items()]
-        chosen[variant] = min(rates, key=lambda rows: summary(column(rows, "distance")).mean)
-    return chosen
+
+    def distance(rows: list[Row]) -> float:
+        return summary(column(rows, "distance")).mean
+
+    return {variant: min(grouped(own, "learning_rate").values(), key=distance) for variant, own in variants.items()}
 
 
 def choice_findings(rows: Sequence[Row]) -> tuple[str, list[str]]:
@@ -74,7 +74,9 @@ def choice_findings(rows: Sequence[Row]) -> tuple[str, list[str]]:
         lines.append([f"{variant}{' (published)' if own[0]['published'] else ''}{rate}", *_cells(own)])
     sentences = [f"{CHOICES[study].capitalize()} {_best(variants, measure)}" for measure in MEASURES]
     if tried:
-        sentences.append("Every block is at the learning rate that comes nearest; it is in proportion to its values.")
+        sentences.append(
+            "Every block is at the learning rate that brings it nearest, in proportion to the block's values."
+        )
     if study == "stop":
         whole, earlier, *_ = variants.values()
         distance, detail = (mean_difference(column(earlier, name), column(whole, name)) for name in MEASURES)
@@ -171,17 +173,23 @@ def claim(rows: Sequence[Row], measure: str, share: float) -> str:
     start = f"{100 * share:.0f}% of the way {BY[measure]}: {'; '.join(texts)}"
     if math.isinf(ours) and math.isinf(theirs):
         return f"{start}: neither gets there, the claim of at most half cannot be judged."
-    interval = bootstrap(
-        [column for curves in variables for column in curves.columns],
-        lambda *means: (
-            variables[0].needed(share, means[: len(variables[0].columns)])
-            / variables[1].needed(share, means[len(variables[0].columns) :])
-        ),
-    )
-    ratio = "" if math.isinf(ours) or math.isinf(theirs) else f"; ratio {ours / theirs:.2f}{_interval(interval)}"
-    return (
-        f"{start}{ratio}: the claim of at most half {'holds' if ours <= CLAIMED_RATIO * theirs else 'does not hold'}."
-    )
+    columns, place = [*variables[0].columns, *variables[1].columns], len(variables[0].columns)
+
+    def needed(means: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        return variables[0].needed(share, means[:place]), variables[1].needed(share, means[place:])
+
+    def holds(*means: Tensor) -> Tensor:
+        bottleneck, latent = needed(means)
+        return (bottleneck.isfinite() & (bottleneck <= CLAIMED_RATIO * latent)).double()
+
+    ratio = ""
+    if math.isfinite(ours) and math.isfinite(theirs):
+        interval = bootstrap(columns, lambda *means: torch.div(*needed(means)))
+        ratio = f"; ratio {ours / theirs:.2f}{_interval(interval)}"
+    verdict = bootstrap(columns, holds)
+    sure = verdict.count >= FEWEST_DRAGS and verdict.low == verdict.high
+    said = "holds" if verdict.mean else "does not hold"
+    return f"{start}{ratio}: the claim of at most half {said}{'' if sure else ', but not surely'}."
 
 
 @dataclass(frozen=True)
