@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...configuration import OptimisationConfig, preset
+from ...configuration import PRESETS, OptimisationConfig, preset
 from ...demo.networks import KeypointRegressor
 from ...demo.scenes import SIZE
 from ...demo.scenes.bench_drags import BenchDrag
@@ -33,6 +33,7 @@ from .tasks import Method, Task
 Row = dict[str, Any]
 # Of the whole schedule. The published code starts at step 35 of 50 and leaves none of the last ones free.
 PUBLISHED_START = 0.7
+PUBLISHED_RATE = PRESETS["paper"].learning_rate
 STARTS = (0.5, 0.6, 0.7, 0.8, 0.9)
 FREE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 
@@ -47,8 +48,8 @@ class Plan:
 
     steps: int = 50
     iterations: int = 60
-    learning_rates: tuple[float, ...] = (0.02, 0.05, 0.125, 0.3)
-    budgets: tuple[int, ...] = (5, 10, 20, 40)
+    learning_rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3)
+    budgets: tuple[int, ...] = (5, 10, 20, 40, 80)
 
 
 class Subject:
@@ -108,7 +109,7 @@ class Subject:
         strength: float = PUBLISHED_START,
         cut: str = "middle",
         tap: int | None = None,
-        learning_rate: float | None = None,
+        learning_rate: float = PUBLISHED_RATE,
     ) -> Row:
         """Return the measures of preset `paper` with another start, cut, tap or learning rate, and its iterations."""
         key = (strength, cut, self.unet.tap if tap is None else tap, learning_rate)
@@ -118,7 +119,7 @@ class Subject:
             self._measures[key] = {**self.measure(latent), "iterations": edit.iterations}
         return self._measures[key]
 
-    def edit(self, strength: float, cut: str, tap: int, learning_rate: float | None = None) -> DragEdit:
+    def edit(self, strength: float, cut: str, tap: int, learning_rate: float = PUBLISHED_RATE) -> DragEdit:
         """Return that drag's edit.
 
         At another cut the learning rate is in proportion to the size of the values there: Adam moves every entry by
@@ -127,7 +128,7 @@ class Subject:
         key = (strength, cut, tap, learning_rate)
         if key not in self._edits:
             x, sigmas, unet = self.noisy(strength), self.sigmas(strength), self.cut_unet(cut, tap)
-            rate = learning_rate or self.config().learning_rate
+            rate = learning_rate
             if cut != "middle":
                 first = float(sigmas[0])
                 rate *= _size(unet.encode(x, first).bottleneck) / _size(self.unet.encode(x, first).bottleneck)

@@ -112,9 +112,11 @@ def _add_ablation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=50, help="DDIM steps of the whole schedule (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=60, help="gradient steps of a drag (default: %(default)s)")
     parser.add_argument(
-        "--learning-rates", default="0.02,0.05,0.125,0.3", help="for `block` and `variable` (default: %(default)s)"
+        "--learning-rates", default="0.01,0.03,0.1,0.3", help="for `block` and `variable` (default: %(default)s)"
     )
-    parser.add_argument("--budgets", default="5,10,20,40", help="gradient steps for `variable` (default: %(default)s)")
+    parser.add_argument(
+        "--budgets", default="5,10,20,40,80", help="gradient steps for `variable` (default: %(default)s)"
+    )
     parser.add_argument("--out", metavar="DIR", help="folder for results, tables and plot (default: out/ablation)")
     parser.add_argument("--plot-only", metavar="FILE", help="an earlier run's ablation.json: draw, do not run")
     parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")

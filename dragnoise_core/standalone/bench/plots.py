@@ -83,7 +83,7 @@ def _draw(left: Any, panel: Panel) -> None:
     if right:
         right.set_ylabel(panel.right_axis)
     if panel.ticks:
-        left.set_xticks(range(len(panel.ticks)), panel.ticks)
+        left.set_xticks(range(len(panel.ticks)), panel.ticks, fontsize=8)
         left.margins(x=0.12)
     if panel.published is not None:
         left.axvline(panel.published, color="grey", linestyle=":", zorder=0, label="published")
@@ -98,6 +98,8 @@ def _draw(left: Any, panel: Panel) -> None:
     left.grid(alpha=0.3)
     if panel.limits:
         left.set_ylim(panel.limits)
+        left.legend(fontsize=8)
+        return
     # Room above the lines, for the legend.
     for axes in filter(None, (left, right)):
         low, high = axes.get_ylim()
