@@ -18,7 +18,7 @@ AS_PRESET = "as preset"
 SETTINGS = {
     "iterations": "Gradient steps in all, at most.",
     "learning_rate": "Size of the gradient steps. Higher moves the points faster and disturbs the picture more.",
-    "mask_weight": "How strongly everything outside the mask is held still; 0 ignores the mask.",
+    "mask_weight": "How strongly the drag holds everything outside the mask still; 0 leaves the mask to background.",
     "drag_steps": "Denoising steps that are optimised, each with its share of the iterations; the paper's is 1.",
     "gradient_steps": "Gradient steps between two trackings of the points.",
     "template": "Which patch must appear ahead: the point's current one, or the original of the unedited picture.",
@@ -27,8 +27,12 @@ SETTINGS = {
     "step_length": "How far ahead of a point its patch should appear, in cells of two pixels.",
     "stop_distance": "A point nearer to its target than this has arrived, in cells of two pixels.",
     "propagation": "What later steps get: the optimised bottleneck (replace) or the difference that was made (delta).",
-    "free_steps": "The last steps, which keep their own bottleneck: more detail returns, less of the drag stays.",
+    "free_steps": "The last steps, which get nothing of the edit: more detail returns, less of the drag stays.",
     "descent": "Adam, or normalised gradient descent, which leaves alone what the drag does not touch.",
+    "identity": "How much of its look every place takes from what it resembles in the unedited picture, up to 1. "
+    "Higher keeps colours and detail better and invents less.",
+    "background": "Places that change less than this, in latent units, return to the unedited picture, and so does all "
+    "that is outside the mask. Higher keeps more still, then swallows small moves; 0 turns it off.",
 }
 SHOWN_FIRST = ("iterations", "learning_rate", "mask_weight")
 

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..dragnoise_core.edit import DragEdit
-from ..dragnoise_core.propagation import active_optimisation, check_schedule, propagate
+from ..dragnoise_core.propagation import active_optimisation, check_schedule, correct, propagate
 from .comfy_unet import KEY, middle_residual
 from .host_sampling import EDITED, check_kind, check_levels, check_model, denoise
 from .host_types import CATEGORY, DragEditType, latent_samples
@@ -24,7 +24,8 @@ class DragNoiseApply(io.ComfyNode):
             display_name="DragNoise Apply",
             category=CATEGORY,
             description="Puts an edit on a MODEL, for any sampler node: from the edit's noise level on, the U-Net's "
-            "middle block answers with the optimised output, for positive and negative prompts alike.",
+            "middle block answers with the optimised output, for positive and negative prompts alike, and what keeps "
+            "identity and background is added to the prediction.",
             inputs=[
                 io.Model.Input("model", tooltip="The same model as for the optimisation."),
                 DragEditType.Input("edit", tooltip="From DragNoise Optimize or DragNoise Load Edit."),
@@ -43,7 +44,7 @@ class DragNoiseApply(io.ComfyNode):
                     min=-1,
                     max=1000,
                     optional=True,
-                    tooltip="The last steps of the edit's schedule, which keep their own bottleneck. -1: as edited.",
+                    tooltip="The last steps of the edit's schedule, which get nothing of the edit. -1: as edited.",
                 ),
             ],
             outputs=[
@@ -116,7 +117,8 @@ def apply_edit(model, edit: DragEdit, strength: float = 1.0):
     """Return a clone of `model` that decodes the edit's bottleneck at the noise levels where the edit acts.
 
     Works by the host's own patch points, so that any sampler, guidance and other patches go with it. Every row of a
-    batch gets the same, whatever its prompt. Raises DragNoiseError during sampling when the shapes do not fit.
+    batch gets the same, whatever its prompt; the edit's corrections are added to what the guidance makes of them.
+    Raises DragNoiseError during sampling when the shapes do not fit.
     """
     clone = model.clone()
 
@@ -137,7 +139,12 @@ def apply_edit(model, edit: DragEdit, strength: float = 1.0):
             edited = own + strength * (edited - own)
         return (edited if residual is None else edited + residual), skip
 
+    def correct_prediction(arguments: dict) -> Tensor:
+        return correct(edit, arguments["denoised"], float(arguments["sigma"].max()), strength)
+
     clone.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, keep_residual)
     clone.set_model_output_block_patch(replace_bottleneck)
+    if len(edit.corrections):
+        clone.set_model_sampler_post_cfg_function(correct_prediction)
     clone.model_options["transformer_options"][EDITED] = True
     return clone
