@@ -21,6 +21,8 @@ RANGES = {
     "stop_distance": (0.5, 64.0),
     "mask_weight": (0.0, 1000.0),
     "free_steps": (0, 1000),
+    "identity": (0.0, 1.0),
+    "background": (0.0, 10.0),
 }
 
 
@@ -41,6 +43,9 @@ class OptimisationConfig:
     propagation: what later steps get: the optimised bottleneck ("replace") or the difference made ("delta").
     free_steps: the last steps, which keep their own bottleneck.
     descent: "adam", or "normalised" gradient descent, which leaves alone what the loss does not feel.
+    identity: how much of its look a place takes from the places of the unedited picture that it resembles.
+    background: places that change less, in latent units, return to the unedited picture, as does all that is outside
+        the mask; 0 turns it off.
     """
 
     learning_rate: float = 0.01
@@ -56,6 +61,8 @@ class OptimisationConfig:
     propagation: str = "replace"
     free_steps: int = 0
     descent: str = "adam"
+    identity: float = 0.0
+    background: float = 0.0
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -81,8 +88,12 @@ PRESETS = {
         supervision_radius=4,
         tracking_radius=12,
         step_length=2.0,
+        stop_distance=1.0,
+        mask_weight=0.0,
         propagation="delta",
         descent="normalised",
+        identity=1.0,
+        background=0.3,
     ),
 }
 

@@ -21,7 +21,7 @@ VERSION = 1
 MAX_FILE_BYTES = 512 * 2**20
 MAX_ELEMENTS = 2**27
 MAX_LEVELS = 1001
-TENSORS = {"bottlenecks": 4, "originals": 4, "sigmas": 1, "schedule": 1, "path": 3, "losses": 1}
+TENSORS = {"bottlenecks": 4, "originals": 4, "corrections": 4, "sigmas": 1, "schedule": 1, "path": 3, "losses": 1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +30,14 @@ class DragEdit:
 
     bottlenecks, originals: optimised, and the model's own at the same latent, [K, C, h, w].
     sigmas: the noise level of each, descending, [K]. schedule: all levels of the run, descending, [n + 1].
+    corrections: what is added to the clean prediction at the schedule's first M levels, [M, 4, H, W]; M may be 0.
     path: where each handle point was at every tracking, [T, N, 2], picture pixels; its last row is the end.
     losses: of every gradient step, [I]. points: what was asked for. config: the settings.
     """
 
     bottlenecks: Tensor
     originals: Tensor
+    corrections: Tensor
     sigmas: Tensor
     schedule: Tensor
     path: Tensor
@@ -54,7 +56,7 @@ class DragEdit:
         consistent = (
             self.bottlenecks.shape == self.originals.shape
             and len(self.bottlenecks) == len(self.sigmas) > 0
-            and len(self.schedule) > 1
+            and len(self.schedule) > max(1, len(self.corrections))
             and self.path.shape[1:] == (len(self.points.handles), 2)
             and len(self.path) > 0
         )

@@ -9,6 +9,7 @@ from .configuration import PRESETS, OptimisationConfig
 from .descent import NormalisedDescent
 from .edit import DragEdit
 from .errors import DragNoiseError
+from .identity import keep_identity
 from .points import DragPoints
 from .progress import Callback, Progress
 from .propagation import carry
@@ -40,40 +41,81 @@ def optimise(
     x: noisy latent, sigma space at sigmas[0], [1, 4, H, W]. sigmas: descending, [k + 1]; the first
     `config.drag_steps` levels are optimised, as far as they are not free. points: on the picture that the latent
     shows, at any resolution. mask: [H, W], any size, 1 = may change; None or full = everything may. Points that have
-    arrived already give an edit that changes nothing. Raises DragNoiseError when the inputs do not fit or the
-    optimisation diverges; whatever `callback` raises passes through and leaves no state behind.
+    arrived already give an edit that changes nothing. Where the configuration keeps identity or background, the
+    levels that are left are walked as well, for their corrections (`keep_identity`). Raises DragNoiseError when the
+    inputs do not fit or the optimisation diverges; whatever `callback` raises passes through and leaves no state
+    behind.
     """
+    return drag(unet, x, sigmas, points, mask=mask, config=config, callback=callback).edit
+
+
+@dataclass(frozen=True, eq=False)
+class Dragged:
+    """An edit, and how far the optimisation has walked with it: latent, sigma space at sigmas[level], [1, 4, H, W]."""
+
+    edit: DragEdit
+    latent: Tensor
+    level: int
+
+
+@torch.no_grad()
+def drag(
+    unet: SplitUNet,
+    x: Tensor,
+    sigmas: Tensor,
+    points: DragPoints,
+    *,
+    mask: Tensor | None = None,
+    config: OptimisationConfig = PRESETS["default"],
+    callback: Callback | None = None,
+) -> Dragged:
+    """As `optimise`, and return where the walk ended: `sample` goes on from there and need not repeat it."""
     check_sigmas(sigmas)
     if x.ndim != 4 or len(x) != 1:
         raise DragNoiseError(f"the latent has shape {tuple(x.shape)}; drag one picture at a time, [1, channels, h, w].")
     allowed = None if mask is None else latent_mask(mask, x)
-    if config.mask_weight == 0:
-        allowed = None
-    drag = _Drag.start(unet, x, points, allowed, config, callback)
     levels = sigmas.tolist()
-    steps = min(config.drag_steps, len(levels) - 1 - config.free_steps)
+    walked = len(levels) - 1 - config.free_steps
+    steps = min(config.drag_steps, walked)
     if steps < 1:
         raise DragNoiseError(
             f"free_steps is {config.free_steps} of {len(levels) - 1} steps, so none is left to drag in; lower it."
         )
+    holds = bool(config.identity or config.background)
+    if not holds:
+        walked = steps - 1
+    run = _Drag.start(unet, x, points, allowed if config.mask_weight else None, config, callback)
     found: list[tuple[Tensor, Tensor]] = []
+    corrections: list[Tensor] = []
     source = edited = x
-    for step in range(steps):
+    for step in range(max(steps, walked)):
         sigma, following = levels[step], levels[step + 1]
-        goes_on = step + 1 < steps
+        goes_on = step < walked
         source_encoded = unet.encode(source, sigma)
-        source_decoded = unet.decode(source_encoded, source_encoded.bottleneck, to_tap=allowed is None and not goes_on)
+        to_tap = run.mask is None and not goes_on
+        source_decoded = unet.decode(source_encoded, source_encoded.bottleneck, to_tap=to_tap)
         encoded = unet.encode(edited, sigma) if step else source_encoded
-        own = encoded.bottleneck
-        start = carry(config.propagation, own, *found[-1]) if found else own
-        level = _Level(encoded, edited, source, source_decoded, sigma, following, last=not goes_on)
-        budget = config.iterations * (step + 1) // steps
-        bottleneck = drag.optimise_bottleneck(start, level, budget)
-        found.append((bottleneck, own))
+        bottleneck = carry(config.propagation, encoded.bottleneck, *found[-1]) if found else encoded.bottleneck
+        level = _Level(encoded, edited, source, source_decoded, sigma, following, last=step + 1 == steps)
+        if step < steps:
+            bottleneck = run.optimise_bottleneck(bottleneck, level, config.iterations * (step + 1) // steps)
+            found.append((bottleneck, encoded.bottleneck))
+            if not run.losses and run.arrived():
+                return Dragged(run.finish(found, [], x, sigmas), x, 0)
         if goes_on:
+            decoded = unet.decode(encoded, bottleneck, to_tap=False)
+            if callback and step >= steps:
+                clean = edited - sigma * decoded.epsilon
+                callback(Progress("sampling", step + 1, len(levels) - 1, lambda clean=clean: clean))
+            if holds:
+                identity = config.identity if step < steps else 0.0
+                corrections.append(level.correction(decoded, identity, config.background, allowed))
             source = source + source_decoded.epsilon * (following - sigma)
-            edited = edited + unet.decode(encoded, bottleneck, to_tap=False).epsilon * (following - sigma)
-    return drag.finish(found, sigmas)
+            edited = edited + decoded.epsilon * (following - sigma)
+            if holds:
+                # A clean prediction that is higher by the correction is an epsilon lower by its part of sigma.
+                edited = edited + corrections[-1] * (1 - following / sigma)
+    return Dragged(run.finish(found, corrections, x, sigmas), edited, walked)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +134,13 @@ class _Level:
         # Differences first: the latents are large beside what the edit changes.
         change = (self.edited - self.source) + (epsilon - self.source_decoded.epsilon) * (self.following - self.sigma)
         return mask_loss(change, mask, self.following)
+
+    def correction(self, decoded: Decoded, identity: float, background: float, mask: Tensor | None) -> Tensor:
+        clean = self.edited - self.sigma * decoded.epsilon
+        source = self.source - self.sigma * self.source_decoded.epsilon
+        features = decoded.feature, self.source_decoded.feature
+        kept = keep_identity(clean, source, *features, identity=identity, background=background, mask=mask)
+        return kept - clean
 
 
 @dataclass(eq=False)
@@ -184,7 +233,9 @@ class _Drag:
         step, total = len(self.losses), self.config.iterations
         self.callback(Progress("optimisation", step, total, clean_latent, points, self.losses[-1]))
 
-    def finish(self, found: list[tuple[Tensor, Tensor]], sigmas: Tensor) -> DragEdit:
+    def finish(
+        self, found: list[tuple[Tensor, Tensor]], corrections: list[Tensor], latent: Tensor, sigmas: Tensor
+    ) -> DragEdit:
         bottlenecks = torch.cat([bottleneck for bottleneck, _ in found]).float().cpu()
         if not torch.isfinite(bottlenecks).all():
             raise DragNoiseError(
@@ -194,6 +245,7 @@ class _Drag:
         return DragEdit(
             bottlenecks=bottlenecks,
             originals=torch.cat([original for _, original in found]).float().cpu(),
+            corrections=torch.cat(corrections or [latent[:0]]).float().cpu(),
             sigmas=schedule[: len(found)].clone(),
             schedule=schedule,
             path=self.wanted.from_grid(torch.stack(self.path), *self.grid).cpu(),

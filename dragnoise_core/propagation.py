@@ -28,6 +28,23 @@ def propagate(edit: DragEdit, own: Tensor, sigma: float) -> Tensor:
     return carry(edit.config.propagation, own, edit.bottlenecks[index], edit.originals[index])
 
 
+def correct(edit: DragEdit, clean: Tensor, sigma: float, strength: float = 1.0) -> Tensor:
+    """Return the clean prediction of a step at noise level `sigma`, [B, 4, H, W], with the edit's correction.
+
+    clean: as the model has it, in model units. Where no correction acts it is returned as it is; otherwise that of
+    the nearest level at or above `sigma` is added, `strength` times. Raises DragNoiseError for another latent size.
+    """
+    if not len(edit.corrections) or active_optimisation(edit, sigma) is None:
+        return clean
+    if clean.shape[1:] != edit.corrections.shape[1:]:
+        raise DragNoiseError(
+            f"the edit was made for a latent of {_shape(edit.corrections)}, this one has {_shape(clean)}; "
+            "use the picture size that the edit was made with."
+        )
+    reached = _reached(edit.schedule[: len(edit.corrections)], sigma)
+    return clean + strength * edit.corrections[reached[-1]].to(clean)
+
+
 def carry(propagation: str, own: Tensor, optimised: Tensor, original: Tensor) -> Tensor:
     """Return what a step whose bottleneck is `own`, [B, C, h, w], gets from an optimisation of `original`.
 
@@ -50,7 +67,7 @@ def active_optimisation(edit: DragEdit, sigma: float) -> int | None:
     free = edit.config.free_steps
     if free and sigma <= float(edit.schedule[max(len(edit.schedule) - 1 - free, 0)]) * (1 + TOLERANCE):
         return None
-    reached = [index for index, level in enumerate(edit.sigmas.tolist()) if sigma <= level * (1 + TOLERANCE)]
+    reached = _reached(edit.sigmas, sigma)
     return reached[-1] if reached else None
 
 
@@ -65,5 +82,9 @@ def check_schedule(edit: DragEdit, sigmas: Tensor) -> None:
             )
 
 
-def _shape(bottleneck: Tensor) -> str:
-    return " x ".join(map(str, bottleneck.shape[1:]))
+def _reached(levels: Tensor, sigma: float) -> list[int]:
+    return [index for index, level in enumerate(levels.tolist()) if sigma <= level * (1 + TOLERANCE)]
+
+
+def _shape(rows: Tensor) -> str:
+    return " x ".join(map(str, rows.shape[1:]))

@@ -1,35 +1,45 @@
 """DDIM sampling, with or without an edit."""
 
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import torch
 from torch import Tensor
 
 from .edit import DragEdit
 from .progress import Callback, Progress
-from .propagation import check_schedule, propagate
+from .propagation import check_schedule, correct, propagate
 from .schedule import check_sigmas, to_variance_preserving
 from .split_unet import SplitUNet
 
 
 @torch.no_grad()
 def sample(
-    unet: SplitUNet, x: Tensor, sigmas: Tensor, *, edit: DragEdit | None = None, callback: Callback | None = None
+    unet: SplitUNet,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    edit: DragEdit | None = None,
+    start: int = 0,
+    callback: Callback | None = None,
 ) -> Tensor:
-    """Denoise `x` (sigma space at sigmas[0], [B, 4, H, W]) to the clean latent, [B, 4, H, W], in model units.
+    """Denoise `x` (sigma space at sigmas[start], [B, 4, H, W]) to the clean latent, [B, 4, H, W], in model units.
 
-    sigmas: descending, [k + 1]. edit: its bottlenecks go to every step that its configuration names (`propagate`).
+    sigmas: descending, [k + 1]. edit: its bottlenecks go to every step that its configuration names (`propagate`),
+    its corrections to the predictions (`correct`).
     Raises DragNoiseError when the edit does not fit the model or the schedule.
     """
     check_sigmas(sigmas)
     if edit is not None:
         check_schedule(edit, sigmas)
     levels = sigmas.tolist()
-    for step, (sigma, following) in enumerate(pairwise(levels), 1):
+    for step, (sigma, following) in islice(enumerate(pairwise(levels), 1), start, None):
         encoded = unet.encode(x, sigma)
         bottleneck = encoded.bottleneck if edit is None else propagate(edit, encoded.bottleneck, sigma)
         epsilon = unet.decode(encoded, bottleneck, to_tap=False).epsilon
         clean = x - sigma * epsilon
+        if edit is not None:
+            corrected = correct(edit, clean, sigma)
+            clean, epsilon = corrected, epsilon + (clean - corrected) / sigma
         x = x + epsilon * (following - sigma)
         if callback:
             callback(Progress("sampling", step, len(levels) - 1, lambda clean=clean: clean))

@@ -15,7 +15,7 @@ from ..drawing import to_picture, to_tensor
 from ..edit import DragEdit
 from ..errors import DragNoiseError
 from ..inversion import invert
-from ..optimisation import optimise
+from ..optimisation import Dragged, drag
 from ..points import DragPoints
 from ..progress import Callback
 from ..sampling import sample
@@ -84,8 +84,8 @@ def edit_image(
     with run.phase("inversion"):
         noisy = run.invert(run.encode())
     with run.phase("optimisation"):
-        edit = optimise(run.unet, noisy, sigmas, points, mask=mask, config=config, callback=callback)
-    return run.finish(noisy, edit, reconstruct)
+        dragged = drag(run.unet, noisy, sigmas, points, mask=mask, config=config, callback=callback)
+    return run.finish(noisy, dragged, reconstruct)
 
 
 def apply_edit(
@@ -98,7 +98,7 @@ def apply_edit(
     run = PictureRun(model, picture, prompt, edit.schedule, callback)
     with run.phase("inversion"):
         noisy = run.invert(run.encode())
-    return run.finish(noisy, edit)
+    return run.finish(noisy, Dragged(edit, noisy, 0))
 
 
 @dataclass(eq=False)
@@ -147,14 +147,21 @@ class PictureRun:
             )
         return unfit(to_picture(pixels), self.picture.size)
 
-    def finish(self, noisy: Tensor, edit: DragEdit, reconstruct: bool = False) -> EditResult:
+    def finish(self, noisy: Tensor, dragged: Dragged, reconstruct: bool = False) -> EditResult:
+        """Sample from where the drag ended. noisy: the inversion, sigma space at sigmas[0], [1, 4, h, w]."""
         with self.phase("sampling"):
-            picture = self.sampled(noisy, edit, self.callback)
+            picture = self.decode(
+                sample(
+                    self.unet,
+                    dragged.latent,
+                    self.sigmas,
+                    edit=dragged.edit,
+                    start=dragged.level,
+                    callback=self.callback,
+                )
+            )
         reconstruction = None
         if reconstruct:
             with self.phase("reconstruction"):
-                reconstruction = self.sampled(noisy, None, None)
-        return EditResult(picture, edit, noisy, self.sigmas, self.seconds, reconstruction)
-
-    def sampled(self, noisy: Tensor, edit: DragEdit | None, callback: Callback | None) -> Image.Image:
-        return self.decode(sample(self.unet, noisy, self.sigmas, edit=edit, callback=callback))
+                reconstruction = self.decode(sample(self.unet, noisy, self.sigmas))
+        return EditResult(picture, dragged.edit, noisy, self.sigmas, self.seconds, reconstruction)

@@ -8,11 +8,11 @@ from safetensors.torch import save_file
 from toy_unet import ToyUNet
 
 from dragnoise_core.configuration import preset
-from dragnoise_core.edit import DragEdit, load_edit, save_edit
+from dragnoise_core.edit import TENSORS, DragEdit, load_edit, save_edit
 from dragnoise_core.errors import DragNoiseError
-from dragnoise_core.optimisation import optimise
+from dragnoise_core.optimisation import drag, optimise
 from dragnoise_core.points import DragPoints
-from dragnoise_core.propagation import active_optimisation, propagate
+from dragnoise_core.propagation import active_optimisation, correct, propagate
 from dragnoise_core.sampling import sample
 from dragnoise_core.schedule import ddim_sigmas, scaled_linear_sigmas
 
@@ -30,6 +30,7 @@ def invented_edit(**settings) -> DragEdit:
     """Two optimised levels, 10 and 5, of the schedule 10, 5, 2, 1, 0.5."""
     return DragEdit(
         bottlenecks=torch.tensor([3.0, 7.0]).reshape(2, 1, 1, 1),
+        corrections=torch.zeros(0, 4, 8, 8),
         originals=torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1),
         sigmas=torch.tensor([10.0, 5.0]),
         schedule=torch.tensor([10.0, 5.0, 2.0, 1.0, 0.5]),
@@ -40,10 +41,14 @@ def invented_edit(**settings) -> DragEdit:
     )
 
 
+HELD = {"identity": 0.8, "background": 0.001}
+
+
+@pytest.mark.parametrize("held", [{}, HELD])
 @pytest.mark.parametrize("drag_steps", [1, 3])
 @pytest.mark.parametrize("propagation", ["replace", "delta"])
-def test_a_saved_edit_makes_the_same_picture(tmp_path, drag_steps, propagation):
-    edit, x = made_edit(drag_steps, propagation=propagation)
+def test_a_saved_edit_makes_the_same_picture(tmp_path, drag_steps, propagation, held):
+    edit, x = made_edit(drag_steps, propagation=propagation, **held)
     assert len(edit.bottlenecks) == drag_steps
     save_edit(edit, tmp_path / "a.safetensors")
     loaded = load_edit(tmp_path / "a.safetensors")
@@ -55,10 +60,11 @@ def test_a_saved_edit_makes_the_same_picture(tmp_path, drag_steps, propagation):
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.safetensors"]
 
 
+@pytest.mark.parametrize("held", [{}, HELD])
 @pytest.mark.parametrize("propagation", ["replace", "delta"])
-def test_sampling_walks_the_path_that_was_optimised(propagation):
+def test_sampling_walks_the_path_that_was_optimised(propagation, held):
     """Every optimised level's own bottleneck in sampling is the one that the optimisation started from."""
-    edit, x = made_edit(3, propagation=propagation)
+    edit, x = made_edit(3, propagation=propagation, **held)
 
     class Watching(ToyUNet):
         seen: list = []
@@ -86,6 +92,34 @@ def test_noise_levels_decide_which_bottleneck_acts(propagation, free_steps, expe
     edit = invented_edit(propagation=propagation, free_steps=free_steps)
     own = torch.full((2, 1, 1, 1), 100.0)
     assert {s: propagate(edit, own, s).unique().item() for s in expected} == expected
+
+
+@pytest.mark.parametrize("free_steps", [0, 4])
+@pytest.mark.parametrize("held", [{}, HELD])
+def test_sampling_goes_on_where_the_optimisation_ended(held, free_steps):
+    _, x = made_edit()
+    points = DragPoints.from_pairs([((20, 30), (50, 30))], 64, 64)
+    config = preset(
+        "default", iterations=9, drag_steps=3, free_steps=free_steps, **{"identity": 0, "background": 0, **held}
+    )
+    dragged = drag(ToyUNet(), x, SIGMAS, points, config=config)
+    assert dragged.level == (len(SIGMAS) - 1 - free_steps if held else 2)
+    assert len(dragged.edit.corrections) == (dragged.level if held else 0)
+    whole = sample(ToyUNet(), x, SIGMAS, edit=dragged.edit)
+    rest = sample(ToyUNet(), dragged.latent, SIGMAS, edit=dragged.edit, start=dragged.level)
+    torch.testing.assert_close(rest, whole, rtol=1e-4, atol=1e-4)
+
+
+def test_corrections_act_from_their_level_down_and_by_strength():
+    edit = replace(invented_edit(), corrections=torch.tensor([1.0, 10.0, 100.0]).reshape(3, 1, 1, 1).expand(3, 4, 8, 8))
+    clean = torch.full((2, 4, 8, 8), 1000.0)
+    expected = {20.0: 1000, 10.0: 1001, 7.0: 1001, 5.0: 1010, 2.0: 1100, 0.5: 1100}
+    assert {sigma: correct(edit, clean, sigma).unique().item() for sigma in expected} == expected
+    assert correct(edit, clean, 10.0, 0.5).unique().item() == 1000.5
+    free = replace(edit, config=replace(edit.config, free_steps=2))
+    assert {sigma: correct(free, clean, sigma).unique().item() for sigma in (5.0, 2.0)} == {5.0: 1010, 2.0: 1000}
+    with pytest.raises(DragNoiseError, match="4 x 8 x 8.*4 x 9 x 8"):
+        correct(edit, torch.zeros(1, 4, 9, 8), 5.0)
 
 
 def test_rounded_sigmas_are_the_same_level():
@@ -117,7 +151,7 @@ def test_another_schedule_is_refused():
 
 def write(file, metadata, **changes):
     edit, _ = made_edit()
-    tensors = {n: getattr(edit, n) for n in ("bottlenecks", "originals", "sigmas", "schedule", "path", "losses")}
+    tensors = {n: getattr(edit, n) for n in TENSORS}
     save_file({n: t.contiguous() for n, t in {**tensors, **changes}.items() if t is not None}, file, metadata)
 
 
@@ -153,6 +187,7 @@ def test_spoilt_descriptions_are_refused(tmp_path, spoil):
         {"bottlenecks": torch.full((1, 8, 4, 4), float("nan"))},
         {"bottlenecks": torch.zeros(1, 8, 4, 4, dtype=torch.float16)},
         {"sigmas": torch.zeros(3)},
+        {"corrections": torch.zeros(len(SIGMAS), 4, 8, 8)},
         {"path": torch.zeros(2, 5, 2)},
         {"path": torch.zeros(0, 1, 2)},
         {"schedule": torch.tensor([1.0, 2.0])},

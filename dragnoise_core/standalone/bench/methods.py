@@ -2,7 +2,7 @@
 
 from ...configuration import PRESETS, OptimisationConfig
 from ...errors import DragNoiseError
-from ...optimisation import optimise
+from ...optimisation import drag
 from ...sampling import sample
 from .opponents.drag_diffusion import drag_diffusion
 from .opponents.free_drag import FreeDragSettings, free_drag
@@ -18,8 +18,9 @@ def drag_noise(config: OptimisationConfig) -> Method:
     """Return our method with these settings."""
 
     def method(task: Task) -> Outcome:
-        edit = optimise(task.unet, task.noisy, task.sigmas, task.points, mask=task.mask, config=config)
-        latent = sample(task.unet, task.noisy, task.sigmas, edit=edit)
+        dragged = drag(task.unet, task.noisy, task.sigmas, task.points, mask=task.mask, config=config)
+        edit = dragged.edit
+        latent = sample(task.unet, dragged.latent, task.sigmas, edit=edit, start=dragged.level)
         return Outcome(latent, edit.iterations, edit.path[-1])
 
     return method

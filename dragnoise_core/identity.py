@@ -1,0 +1,69 @@
+"""What keeps a picture itself while it is dragged: its own look where things moved, itself where nothing did."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# Of the softmax over places: features differ by cosine; nearer places are preferred, by square of the distance.
+TEMPERATURE = 0.05
+DISTANCE_WEIGHT = 0.0008  # for each squared latent cell
+
+
+def keep_identity(
+    clean: Tensor,
+    source: Tensor,
+    feature: Tensor,
+    source_feature: Tensor,
+    *,
+    identity: float,
+    background: float,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Return an edited clean prediction that looks like the source again, [1, C, H, W].
+
+    clean, source: predictions of the edited and of the unedited clean latent at one noise level, [1, C, H, W].
+    feature, source_feature: at the tap, [1, D, h, w]. identity: 0 to 1, how much of the look is borrowed from the
+    places of the source that a place resembles. background: places that change less, in latent units, return to the
+    source, and so does what the mask, [1, 1, H, W], 1 = may change, forbids; 0 leaves all as it is.
+    """
+    if identity:
+        clean = torch.lerp(clean, borrowed_look(feature, source_feature, source), identity)
+    if background:
+        share = changed_share(clean - source, background)
+        clean = torch.lerp(source, clean, share if mask is None else share * mask)
+    return clean
+
+
+def borrowed_look(feature: Tensor, source_feature: Tensor, source: Tensor) -> Tensor:
+    """Return each place's clean latent as the places of the source have it whose features are like its own.
+
+    Attention, with the edited features as queries, the source's as keys and its clean latent, [1, C, H, W], as
+    values: what reference control does inside a model's own attention, here between the pictures' cells.
+    """
+    size = source.shape[-2:]
+    features = torch.cat((feature, source_feature)).to(torch.promote_types(feature.dtype, torch.float32))
+    if features.shape[-2:] != size:
+        features = functional.interpolate(features, size, mode="bilinear")
+    deviation, mean = torch.std_mean(features[1:], (2, 3), keepdim=True)
+    features = functional.normalize((features - mean) / deviation.clamp_min(1e-6), dim=1).flatten(2).mT
+    # Minus the squared distance of two places is 2 a.b - |b|^2 and a term that the softmax does not feel.
+    places = torch.cartesian_prod(*(torch.arange(side, device=source.device) for side in size)).to(features)
+    places = (places - places.mean(0)) * DISTANCE_WEIGHT**0.5
+    ones, squares = torch.ones_like(places[:, :1]), places.square().sum(1, keepdim=True)
+    queries = torch.cat((features[0], 2 * places, ones), 1)
+    keys = torch.cat((features[1], places, -squares), 1)
+    values = source[0].flatten(1).T.to(features)
+    look = functional.scaled_dot_product_attention(
+        queries[None, None], keys[None, None], values[None, None], scale=1 / TEMPERATURE
+    )
+    return look[0, 0].T.reshape(source.shape).to(source)
+
+
+def changed_share(change: Tensor, threshold: float) -> Tensor:
+    """Return how much of a place's change is to stay, [1, 1, H, W]: d^4 / (d^4 + threshold^4).
+
+    change: [1, C, H, W]; d is its root mean square over channels and 3 x 3 cells.
+    """
+    around = functional.pad(change.square().mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    squares = functional.avg_pool2d(around, 3, 1)
+    return squares.square() / (squares.square() + threshold**4)

@@ -1,0 +1,97 @@
+import pytest
+import torch
+from toy_unet import ToyUNet
+
+from dragnoise_core.configuration import preset
+from dragnoise_core.identity import DISTANCE_WEIGHT, TEMPERATURE, borrowed_look, changed_share, keep_identity
+from dragnoise_core.optimisation import optimise
+from dragnoise_core.points import DragPoints
+from dragnoise_core.sampling import sample
+from dragnoise_core.schedule import ddim_sigmas, scaled_linear_sigmas
+
+SIGMAS = ddim_sigmas(scaled_linear_sigmas(), 20, 0.7)
+POINTS = DragPoints.from_pairs([((50, 60), (80, 66))], 128, 128)
+
+
+def random(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def test_looks_are_borrowed_by_the_formula():
+    """softmax((cosine - weight * squared distance) / temperature) over all places, place by place."""
+    feature, source_feature, source = random(1, 5, 3, 4), random(1, 5, 3, 4, seed=1), random(1, 4, 3, 4, seed=2)
+    mean, deviation = source_feature[0].flatten(1).mean(1), source_feature[0].flatten(1).std(1)
+
+    def look(row, column):
+        def unit(features, r, c):
+            vector = (features[0, :, r, c] - mean) / deviation
+            return vector / vector.norm()
+
+        places = [(r, c) for r in range(3) for c in range(4)]
+        scores = torch.stack(
+            [
+                unit(feature, row, column) @ unit(source_feature, r, c)
+                - DISTANCE_WEIGHT * ((r - row) ** 2 + (c - column) ** 2)
+                for r, c in places
+            ]
+        )
+        weights = (scores / TEMPERATURE).softmax(0)
+        return sum(weight * source[0, :, r, c] for weight, (r, c) in zip(weights, places, strict=True))
+
+    borrowed = borrowed_look(feature, source_feature, source)
+    for row, column in ((0, 0), (1, 2), (2, 3)):
+        torch.testing.assert_close(borrowed[0, :, row, column], look(row, column))
+
+
+def test_a_moved_thing_takes_its_look_along():
+    source_feature, source = random(1, 64, 8, 8), random(1, 4, 8, 8, seed=1)
+    feature = source_feature.roll(3, 3)
+    borrowed = borrowed_look(feature, source_feature, source)
+    torch.testing.assert_close(borrowed, source.roll(3, 3), atol=0.02, rtol=0)
+
+
+def test_features_of_another_size_are_fitted_to_the_latent():
+    assert borrowed_look(random(1, 6, 4, 5), random(1, 6, 4, 5, seed=1), random(1, 4, 8, 10)).shape == (1, 4, 8, 10)
+
+
+def test_small_changes_go_back_and_large_ones_stay():
+    change = torch.zeros(1, 4, 24, 8)
+    change[:, :, :8], change[:, :, 16:] = 0.05, 2.0
+    share = changed_share(change, 0.3)[0, 0]
+    assert share[:7].max() < 0.001 and share[17:].min() > 0.999
+    torch.testing.assert_close(changed_share(torch.full((1, 4, 3, 3), 0.3), 0.3), torch.full((1, 1, 3, 3), 0.5))
+
+
+def test_nothing_is_left_of_a_change_outside_the_mask():
+    clean, source, feature = random(1, 4, 8, 8), random(1, 4, 8, 8, seed=1), random(1, 5, 8, 8, seed=2)
+    mask = torch.zeros(1, 1, 8, 8, dtype=clean.dtype)
+    mask[..., :4] = 1
+    kept = keep_identity(clean, source, feature, feature, identity=0.5, background=0.1, mask=mask)
+    assert torch.equal(kept[..., 4:], source[..., 4:])
+    assert (kept[..., :4] != source[..., :4]).all()
+    assert torch.equal(keep_identity(clean, source, feature, feature, identity=0, background=0, mask=mask), clean)
+
+
+def test_what_the_mask_forbids_comes_out_as_the_unedited_picture():
+    mask = torch.zeros(128, 128)
+    mask[40:80, 30:100] = 1
+    outside = torch.nn.functional.max_pool2d(mask[None, None], 8)[0, 0] == 0
+    x = random(1, 4, 16, 16, dtype=torch.float32) * float(SIGMAS[0])
+    config = preset("default", iterations=28)
+    edited = sample(ToyUNet(), x, SIGMAS, edit=optimise(ToyUNet(), x, SIGMAS, POINTS, mask=mask, config=config))
+    source = sample(ToyUNet(), x, SIGMAS)
+    torch.testing.assert_close(edited[..., outside], source[..., outside], rtol=1e-4, atol=1e-4)
+    assert (edited - source)[..., ~outside].abs().max() > 0.01
+
+
+def test_cancelling_works_after_the_last_gradient_step():
+    class Stopped(Exception):
+        pass
+
+    def stop(progress):
+        if progress.phase == "sampling" and progress.step == 9:
+            raise Stopped
+
+    x = random(1, 4, 16, 16, dtype=torch.float32) * float(SIGMAS[0])
+    with pytest.raises(Stopped):
+        optimise(ToyUNet(), x, SIGMAS, POINTS, config=preset("default", iterations=3, drag_steps=3), callback=stop)
