@@ -1,4 +1,4 @@
-"""DragNoise Apply under the host's samplers: the right steps get the right bottleneck, whatever the batch."""
+"""DragNoise Apply under the host's samplers: the right steps get the right bottleneck and correction."""
 
 from dataclasses import replace
 
@@ -7,13 +7,14 @@ import comfy.samplers
 import comfy_extras.nodes_custom_sampler as custom
 import pytest
 import torch
-from dragnoise_pack.dragnoise_core.configuration import OptimisationConfig
+from dragnoise_pack.dragnoise_core.configuration import OptimisationConfig, preset
 from dragnoise_pack.dragnoise_core.edit import DragEdit
 from dragnoise_pack.dragnoise_core.errors import DragNoiseError
 from dragnoise_pack.dragnoise_core.points import DragPoints
 from dragnoise_pack.dragnoise_core.schedule import ddim_sigmas
 from dragnoise_pack.nodes.host_sampling import denoise, noise_table
-from dragnoise_pack.nodes.propagation import apply_edit, with_free_steps
+from dragnoise_pack.nodes.optimisation import run_optimisation
+from dragnoise_pack.nodes.propagation import DragNoiseApply, DragNoiseSample, apply_edit, with_free_steps
 from fake_control import FakeControl
 from testing_pack.tiny_models import FAMILIES, tiny_conditioning, tiny_model
 
@@ -22,12 +23,13 @@ import nodes
 POINTS = DragPoints.from_pairs([((30, 30), (60, 40))], 128, 128)
 
 
-def make_edit(schedule, levels=1, propagation="replace", free_steps=0, size=(4, 4)):
+def make_edit(schedule, levels=1, propagation="replace", free_steps=0, size=(4, 4), corrected=0):
     generator = torch.Generator().manual_seed(5)
     shape = (levels, 64, *size)
     return DragEdit(
         bottlenecks=torch.randn(shape, generator=generator) * 3,
         originals=torch.randn(shape, generator=generator),
+        corrections=torch.randn((corrected, 4, 16, 16), generator=generator),
         sigmas=schedule[:levels].clone(),
         schedule=schedule,
         path=torch.tensor([[[30.0, 30.0]], [[60.0, 40.0]]]),
@@ -90,8 +92,12 @@ def sampler_custom_advanced(model, cfg, sigmas):
     return custom.SamplerCustomAdvanced().sample(noise, guider, sampler, everything, latent())
 
 
-def latent():
-    return {"samples": torch.zeros(1, 4, 16, 16)}
+def latent(count=1):
+    return {"samples": torch.zeros(count, 4, 16, 16)}
+
+
+def noisy_latent():
+    return torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1)) * 3
 
 
 @pytest.mark.parametrize("cfg", [1.0, 5.0])
@@ -135,8 +141,7 @@ def test_prompts_in_separate_calls_and_several_prompts(monkeypatch):
 def test_a_batch_of_pictures_gets_it_in_every_row():
     edit = make_edit(schedule())
     model, _, final = witnessed(tiny_model(), edit)
-    batch = {"samples": torch.zeros(3, 4, 16, 16)}
-    nodes.common_ksampler(model, 1, 8, 4.0, "euler", "normal", tiny_conditioning(), tiny_conditioning(1), batch)
+    nodes.common_ksampler(model, 1, 8, 4.0, "euler", "normal", tiny_conditioning(), tiny_conditioning(1), latent(3))
     assert torch.equal(final.seen[-1][2], edit.bottlenecks.expand(6, -1, -1, -1))
 
 
@@ -156,7 +161,7 @@ def test_controlnets_residual_is_added_to_the_edit():
     plain, _, expected = witnessed(tiny_model(), edit)
     control = [[prompt, {**options, "control": FakeControl(parts=("middle",))}]]
     sigmas = edit.schedule
-    noisy = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1)) * 3
+    noisy = noisy_latent()
     denoise(model, control, noisy, sigmas)
     denoise(plain, [[prompt, options]], noisy, sigmas)
     residual = FakeControl().get_control(noisy, None, None, 1, {})["middle"][0]
@@ -175,6 +180,102 @@ def test_a_compiled_model_gets_the_same():
     torch.testing.assert_close(ksampler(apply_edit(compiled, edit), 3.0, None)[0]["samples"], plain)
 
 
+class PredictionWitness:
+    """Sees the clean prediction after guidance: what the edit made of it when registered after it."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __deepcopy__(self, memory):
+        return self
+
+    def __call__(self, arguments):
+        self.seen.append((float(arguments["sigma"].max()), arguments["denoised"].clone()))
+        return arguments["denoised"]
+
+
+def predictions(model, edit, strength=1.0):
+    """Return a model with the edit, and witnesses before and after its correction."""
+    own, final = PredictionWitness(), PredictionWitness()
+    model = model.clone()
+    model.set_model_sampler_post_cfg_function(own)
+    model = apply_edit(model, edit, strength)
+    model.set_model_sampler_post_cfg_function(final)
+    return model, own, final
+
+
+@pytest.mark.parametrize("cfg", [1.0, 5.0])
+@pytest.mark.parametrize("sample", [ksampler, ksampler_advanced, sampler_custom_advanced])
+def test_predictions_are_corrected_once_under_every_sampler(sample, cfg):
+    edit = make_edit(schedule(), free_steps=2, corrected=4)
+    model, own, final = predictions(tiny_model(), edit, strength=0.5)
+    sample(model, cfg, edit.schedule)
+    levels, free = edit.schedule[:4].tolist(), float(edit.schedule[-3])
+    acted = set()
+    for (sigma, before), (_, after) in zip(own.seen, final.seen, strict=True):
+        if sigma > levels[0] * 1.001 or sigma <= free * 1.0001:
+            assert torch.equal(after, before)
+            acted.add("none")
+        else:
+            index = sum(sigma <= level * 1.0001 for level in levels) - 1
+            torch.testing.assert_close(after - before, 0.5 * edit.corrections[index : index + 1], atol=1e-5, rtol=1e-4)
+            acted.add(index)
+    assert acted == {"none", 0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("cfg", [1.0, 5.0])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_correction_of_the_last_step_is_seen_in_every_picture_in_model_units(family, cfg):
+    edit = make_edit(schedule(), propagation="delta", corrected=6)
+    edit.originals.copy_(edit.bottlenecks)
+    edit.corrections[:-1] = 0
+    model = tiny_model(family)
+    conditioning = tiny_conditioning(), tiny_conditioning(1)
+
+    def sampled(model):
+        return nodes.common_ksampler(model, 1, 8, cfg, "euler", "normal", *conditioning, latent(3))[0]["samples"]
+
+    # The last step goes to sigma 0, where the latent is the prediction.
+    change = sampled(apply_edit(model, edit)) - sampled(model)
+    expected = edit.corrections[-1:] / model.get_model_object("latent_format").scale_factor
+    torch.testing.assert_close(change, expected.expand(3, -1, -1, -1), atol=1e-3, rtol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def dragged():
+    """A model and its edit by the default preset, from the third level of KSampler's own schedule."""
+    with torch.inference_mode():
+        model = tiny_model()
+        config = preset("default", iterations=6, drag_steps=3)
+        sigmas = schedule()
+        return model, run_optimisation(model, tiny_conditioning(), noisy_latent(), sigmas, POINTS, None, config, None)
+
+
+def sampled_by_the_host(model, sampler="euler"):
+    arguments = (tiny_conditioning(), tiny_conditioning(1), {"samples": noisy_latent()}, 2, 10000, "disable")
+    return nodes.KSamplerAdvanced().sample(model, "disable", 1, 8, 1.0, sampler, "normal", *arguments)[0]["samples"]
+
+
+def test_apply_and_the_hosts_euler_equal_our_sampler_on_the_default_preset(dragged):
+    model, edit = dragged
+    arguments = (model, tiny_conditioning(), {"samples": noisy_latent()}, edit.schedule)
+    ours, unedited = DragNoiseSample.execute(*arguments, edit)[0], DragNoiseSample.execute(*arguments)[0]
+    ours, unedited = ours["samples"], unedited["samples"]
+    theirs = sampled_by_the_host(DragNoiseApply.execute(model, edit)[0])
+    assert len(edit.corrections) == len(edit.schedule) - 1
+    assert (ours - unedited).norm() > 1e-3 * unedited.norm()
+    torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-5)
+    bottlenecks_only = apply_edit(model, replace(edit, corrections=edit.corrections[:0]))
+    assert (sampled_by_the_host(bottlenecks_only) - ours).norm() > 0.1 * (ours - unedited).norm()
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun"])
+def test_strength_zero_is_the_unedited_picture(dragged, sampler):
+    model, edit = dragged
+    edited = sampled_by_the_host(DragNoiseApply.execute(model, edit, strength=0.0)[0], sampler)
+    assert torch.equal(edited, sampled_by_the_host(model, sampler))
+
+
 def test_free_steps_can_be_changed():
     edit = make_edit(schedule())
     assert with_free_steps(edit, -1) is edit
@@ -184,6 +285,14 @@ def test_free_steps_can_be_changed():
 def test_another_bottleneck_shape_is_refused_with_both_shapes():
     edit = make_edit(schedule(), size=(8, 8))
     with pytest.raises(DragNoiseError, match=r"64 x 8 x 8.*64 x 4 x 4"):
+        ksampler(apply_edit(tiny_model(), edit), 1.0, None)
+
+
+def test_another_latent_size_is_refused_with_both_shapes():
+    edit = make_edit(schedule(), corrected=2)
+    # Sizes that are halved to the same bottleneck.
+    edit = replace(edit, corrections=torch.zeros(2, 4, 15, 16))
+    with pytest.raises(DragNoiseError, match=r"4 x 15 x 16.*4 x 16 x 16"):
         ksampler(apply_edit(tiny_model(), edit), 1.0, None)
 
 
@@ -210,8 +319,8 @@ def test_a_schedule_in_two_halves_samples_the_same(family, to_zero):
     sigmas = ddim_sigmas(noise_table(model), 10, 0.7)
     if to_zero:  # as the host's schedulers end
         sigmas[-1] = 0
-    noisy = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1)) * 10
-    edited = apply_edit(model, make_edit(sigmas))
+    noisy = noisy_latent() * 3
+    edited = apply_edit(model, make_edit(sigmas, corrected=len(sigmas) - 1))
     whole = denoise(edited, positive, noisy, sigmas)
     halfway = denoise(edited, positive, noisy, sigmas[:4])
     torch.testing.assert_close(denoise(edited, positive, halfway, sigmas[3:]), whole, rtol=1e-4, atol=1e-4)

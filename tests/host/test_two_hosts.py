@@ -81,11 +81,21 @@ def test_optimisation(hosts, name, masked):
     assert torch.equal(ours.path, theirs.path)
     assert len(ours.losses) == iterations
     torch.testing.assert_close(ours.losses, theirs.losses, rtol=1e-4, atol=1e-5)
+    assert ours.corrections.shape == theirs.corrections.shape
+    if name == "default":
+        assert relative(ours.corrections, theirs.corrections) < 1e-3
 
 
-@pytest.mark.parametrize("propagation", ["replace", "delta"])
-def test_sampling_with_an_edit(hosts, propagation):
-    config = preset("paper", iterations=5, learning_rate=0.1, propagation=propagation, free_steps=3)
+@pytest.mark.parametrize(
+    "config",
+    [
+        preset("paper", iterations=5, learning_rate=0.1, free_steps=3),
+        preset("paper", iterations=5, learning_rate=0.1, free_steps=3, propagation="delta"),
+        preset("default", iterations=6, drag_steps=3),
+    ],
+    ids=["replace", "delta", "default"],
+)
+def test_sampling_with_an_edit(hosts, config):
     noisy = hosts.in_diffusers(invert, hosts.latent, hosts.sigmas)
     edit = hosts.in_diffusers(optimise, noisy, hosts.sigmas, POINTS, config=config)
     ours = denoise(apply_edit(hosts.model, edit), hosts.positive, noisy, hosts.sigmas)
