@@ -17,6 +17,8 @@ from dragnoise_pack.nodes.propagation import apply_edit
 
 diffusers = pytest.importorskip("diffusers", reason="SKIPPED: diffusers is not installed beside ComfyUI")
 POINTS = DragPoints.from_pairs([((100, 80), (150, 90)), ((30, 200), (40, 150))], 288, 224)
+# Random weights move little in a few iterations; the preset's background would take all of it for noise.
+DEFAULT = {"iterations": 6, "drag_steps": 3, "background": 0.03}
 
 
 class TwoHosts:
@@ -70,20 +72,24 @@ def test_optimisation(hosts, name, masked):
         mask = torch.zeros(50, 70)
         mask[:, :40] = 1
     # A few iterations: the sign of tiny differences, which the L1 norms take, is rounding's to choose, and it grows.
+    # Held still, by the mask or the background, the features differ by rounding alone.
+    tolerance = 2e-2 if masked or name == "default" else 1e-3
     iterations = 4 if masked else {"paper": 14, "default": 6}[name]
-    config = preset(name, iterations=iterations, drag_steps={"paper": 1, "default": 3}[name], gradient_steps=2)
+    settings = {**(DEFAULT if name == "default" else {}), "iterations": iterations, "gradient_steps": 2}
+    config = preset(name, **settings)
     noisy = hosts.in_diffusers(invert, hosts.latent, hosts.sigmas)
     ours = run_optimisation(hosts.model, hosts.positive, noisy, hosts.sigmas, POINTS, mask, config, None)
     theirs = hosts.in_diffusers(optimise, noisy, hosts.sigmas, POINTS, mask=mask, config=config)
     change = theirs.bottlenecks - theirs.originals
     assert relative(ours.originals, theirs.originals) < 1e-5
-    assert relative(ours.bottlenecks - ours.originals, change) < (2e-2 if masked else 1e-3)
+    assert relative(ours.bottlenecks - ours.originals, change) < tolerance
     assert torch.equal(ours.path, theirs.path)
     assert len(ours.losses) == iterations
-    torch.testing.assert_close(ours.losses, theirs.losses, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours.losses, theirs.losses, rtol=tolerance / 10, atol=1e-5)
     assert ours.corrections.shape == theirs.corrections.shape
     if name == "default":
-        assert relative(ours.corrections, theirs.corrections) < 1e-3
+        assert len(ours.corrections) == len(hosts.sigmas) - 1
+        assert relative(ours.corrections, theirs.corrections) < tolerance
 
 
 @pytest.mark.parametrize(
@@ -91,7 +97,7 @@ def test_optimisation(hosts, name, masked):
     [
         preset("paper", iterations=5, learning_rate=0.1, free_steps=3),
         preset("paper", iterations=5, learning_rate=0.1, free_steps=3, propagation="delta"),
-        preset("default", iterations=6, drag_steps=3),
+        preset("default", **DEFAULT),
     ],
     ids=["replace", "delta", "default"],
 )
