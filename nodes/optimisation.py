@@ -30,7 +30,7 @@ SETTINGS = {
     "free_steps": "The last steps, which get nothing of the edit: more detail returns, less of the drag stays.",
     "descent": "Adam, or normalised gradient descent, which leaves alone what the drag does not touch.",
     "identity": "How much of its look every place takes from what it resembles in the unedited picture, up to 1. "
-    "Higher keeps colours and detail better and invents less.",
+    "Higher stays nearer to the picture's own colours and detail.",
     "background": "Places that change less than this, in latent units, return to the unedited picture, and so does all "
     "that is outside the mask. Higher keeps more still, then swallows small moves; 0 turns it off.",
 }
