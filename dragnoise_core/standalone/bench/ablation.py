@@ -22,7 +22,7 @@ from .ablation_panels import TITLES, panels
 from .ablation_replacement import replacement_study
 from .ablation_studies import Plan, Row, Subject, block_study, start_study, stop_study, tap_study, variable_study
 from .plots import check_matplotlib, save_plot
-from .speed import _machine
+from .speed import machine
 
 STUDIES: dict[str, Callable[[Subject], Iterator[Row]]] = {
     "start": start_study,
@@ -67,7 +67,7 @@ def _run(options: Namespace) -> tuple[dict[str, Any], Path]:
     folder.mkdir(parents=True, exist_ok=True)
     model, regressor = load_model("demo", str(device)), load_keypoint_regressor(device)
     settings = {"seed": options.seed, "count": options.count, **asdict(plan)}
-    results = {"machine": _machine(device), "settings": settings, "seconds": 0.0, "drags": 0, "rows": []}
+    results = {"machine": machine(device), "settings": settings, "seconds": 0.0, "drags": 0, "rows": []}
     start = time.perf_counter()
     with tqdm(total=options.count * len(names), desc="ablation", file=sys.stderr) as bar:
         for index in range(options.count):
