@@ -21,6 +21,7 @@ from .ablation_findings import NOTE, findings
 from .ablation_panels import TITLES, panels
 from .ablation_replacement import replacement_study
 from .ablation_studies import Plan, Row, Subject, block_study, start_study, stop_study, tap_study, variable_study
+from .files import write_text
 from .plots import check_matplotlib, save_plot
 from .speed import machine
 
@@ -49,7 +50,7 @@ def run_bench_ablation(options: Namespace) -> None:
     found = findings(results["rows"])
     text = _text(results, found)
     save_plot(folder / PLOT, panels(results["rows"]))
-    (folder / TABLES).write_text(text)
+    write_text(folder / TABLES, text)
     if options.json:
         report = {name: value for name, value in results.items() if name != "rows"}
         text = json.dumps({**report, "findings": {study: said for study, (_, said) in found.items()}}, indent=2)
@@ -78,7 +79,7 @@ def _run(options: Namespace) -> tuple[dict[str, Any], Path]:
                 bar.update()
             results["seconds"], results["drags"] = time.perf_counter() - start, index + 1
             # After every drag, so that an interruption leaves something to plot.
-            (folder / RESULTS).write_text(json.dumps(results, indent=1) + "\n")
+            write_text(folder / RESULTS, json.dumps(results, indent=1) + "\n")
             each = results["seconds"] / (index + 1)
             if index == 0:
                 bar.write(_estimate(each, options), file=sys.stderr)
