@@ -148,6 +148,7 @@ class PictureRun:
         return unfit(to_picture(pixels), self.picture.size)
 
     def finish(self, noisy: Tensor, edit: DragEdit, reconstruct: bool = False) -> EditResult:
+        """Return the edited picture with what it came from. reconstruct: with one sampled without the edit too."""
         with self.phase("sampling"):
             picture = self.sampled(noisy, edit, self.callback)
         reconstruction = None
@@ -157,4 +158,5 @@ class PictureRun:
         return EditResult(picture, edit, noisy, self.sigmas, self.seconds, reconstruction)
 
     def sampled(self, noisy: Tensor, edit: DragEdit | None, callback: Callback | None) -> Image.Image:
+        """Return the picture that the inverted latent gives under an edit, or without one."""
         return self.decode(sample(self.unet, noisy, self.sigmas, edit=edit, callback=callback))
