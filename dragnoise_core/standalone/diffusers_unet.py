@@ -59,6 +59,10 @@ class DiffusersSplitUNet:
     @torch.no_grad()
     def encode(self, x: Tensor, sigma: float) -> Encoded:
         """See SplitUNet. x: [B, 4, H, W], any dtype; the bottleneck comes back as float32 or wider."""
+        return self.encode_with_gradients(x, sigma)
+
+    def encode_with_gradients(self, x: Tensor, sigma: float) -> Encoded:
+        """Return the same as `encode`, differentiable in x: for methods whose variable is the latent itself."""
         unet = self.unet
         sample = (x / math.sqrt(1 + sigma**2)).to(unet.dtype)
         timestep = torch.tensor([nearest_timestep(self.sigmas, sigma)], device=x.device)

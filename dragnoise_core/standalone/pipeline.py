@@ -148,7 +148,10 @@ class PictureRun:
         return unfit(to_picture(pixels), self.picture.size)
 
     def finish(self, noisy: Tensor, dragged: Dragged, reconstruct: bool = False) -> EditResult:
-        """Sample from where the drag ended. noisy: the inversion, sigma space at sigmas[0], [1, 4, h, w]."""
+        """Return the picture sampled from where the drag ended. reconstruct: with one sampled without the edit too.
+
+        noisy: the inversion, sigma space at sigmas[0], [1, 4, h, w].
+        """
         with self.phase("sampling"):
             picture = self.decode(
                 sample(

@@ -21,8 +21,9 @@ from .ablation_findings import NOTE, findings
 from .ablation_panels import TITLES, panels
 from .ablation_replacement import replacement_study
 from .ablation_studies import Plan, Row, Subject, block_study, start_study, stop_study, tap_study, variable_study
+from .files import write_text
 from .plots import check_matplotlib, save_plot
-from .speed import _machine
+from .speed import machine
 
 STUDIES: dict[str, Callable[[Subject], Iterator[Row]]] = {
     "start": start_study,
@@ -49,7 +50,7 @@ def run_bench_ablation(options: Namespace) -> None:
     found = findings(results["rows"])
     text = _text(results, found)
     save_plot(folder / PLOT, panels(results["rows"]))
-    (folder / TABLES).write_text(text)
+    write_text(folder / TABLES, text)
     if options.json:
         report = {name: value for name, value in results.items() if name != "rows"}
         text = json.dumps({**report, "findings": {study: said for study, (_, said) in found.items()}}, indent=2)
@@ -67,7 +68,7 @@ def _run(options: Namespace) -> tuple[dict[str, Any], Path]:
     folder.mkdir(parents=True, exist_ok=True)
     model, regressor = load_model("demo", str(device)), load_keypoint_regressor(device)
     settings = {"seed": options.seed, "count": options.count, **asdict(plan)}
-    results = {"machine": _machine(device), "settings": settings, "seconds": 0.0, "drags": 0, "rows": []}
+    results = {"machine": machine(device), "settings": settings, "seconds": 0.0, "drags": 0, "rows": []}
     start = time.perf_counter()
     with tqdm(total=options.count * len(names), desc="ablation", file=sys.stderr) as bar:
         for index in range(options.count):
@@ -78,7 +79,7 @@ def _run(options: Namespace) -> tuple[dict[str, Any], Path]:
                 bar.update()
             results["seconds"], results["drags"] = time.perf_counter() - start, index + 1
             # After every drag, so that an interruption leaves something to plot.
-            (folder / RESULTS).write_text(json.dumps(results, indent=1) + "\n")
+            write_text(folder / RESULTS, json.dumps(results, indent=1) + "\n")
             each = results["seconds"] / (index + 1)
             if index == 0:
                 bar.write(_estimate(each, options), file=sys.stderr)

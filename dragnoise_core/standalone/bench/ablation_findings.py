@@ -152,15 +152,15 @@ def variable_findings(rows: Sequence[Row]) -> tuple[str, list[str]]:
     )
     sentences = [claim(rows, measure, share) for measure in BY for share in SHARES]
     most = max(column(rows, "budget"))
-    for variable, own in grouped([row for row in rows if row["budget"] == most], "variant").items():
-        rates = grouped(own, "learning_rate")
-        best = min(rates, key=lambda rate: summary(column(rates[rate], "distance")).mean)  # noqa: B023
-        psnr, outside = (summary(column(rates[best], name)).text() for name in ("truth_psnr", "outside_psnr"))
-        taken = summary(column(rates[best], "iterations")).text(1)
+    longest = [row for row in rows if row["budget"] == most]
+    tried = list(grouped(longest, "learning_rate"))
+    for variable, own in best_rates(grouped(longest, "variant")).items():
+        psnr, outside = (summary(column(own, name)).text() for name in ("truth_psnr", "outside_psnr"))
+        taken = summary(column(own, "iterations")).text(1)
         sentences.append(
-            f"With up to {most} iterations the {variable} gets farthest at learning rate {_rate(best, list(rates))}: "
-            f"{100 * covered(rates[best]).mean:.0f}% of the way in {taken} iterations, PSNR to truth {psnr} dB, "
-            f"outside {outside} dB."
+            f"With up to {most} iterations the {variable} gets farthest at learning rate "
+            f"{_rate(own[0]['learning_rate'], tried)}: {100 * covered(own).mean:.0f}% of the way in {taken} "
+            f"iterations, PSNR to truth {psnr} dB, outside {outside} dB."
         )
     return table, sentences
 

@@ -39,10 +39,9 @@ class CutUNet(DiffusersSplitUNet):
                 f"a cut at {cut} with the tap at decoder {self.tap} leaves no block between; choose a later tap."
             )
 
-    @torch.no_grad()
-    def encode(self, x: Tensor, sigma: float) -> Encoded:
-        """See SplitUNet; everything up to the cut."""
-        encoded = super().encode(x, sigma)
+    def encode_with_gradients(self, x: Tensor, sigma: float) -> Encoded:
+        """See DiffusersSplitUNet; everything up to the cut."""
+        encoded = super().encode_with_gradients(x, sigma)
         if self.cut == "encoder":
             hidden = encoded.state.skips[-1]
         else:

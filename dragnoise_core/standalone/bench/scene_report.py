@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from .speed import _machine
+from .speed import machine
 from .statistics import Summary, mean_difference, ratio_of_means, summary
 from .table import markdown_table
 
@@ -54,7 +54,7 @@ def scene_report(rows: list[Row], names: list[str], settings: dict[str, Any]) ->
     by_method = _by_method(rows, names)
     seed = settings["seed"]
     return {
-        "machine": _machine(torch.device(settings["device"])),
+        "machine": machine(torch.device(settings["device"])),
         "settings": settings,
         "drags": len(by_method[names[0]]),
         "methods": {

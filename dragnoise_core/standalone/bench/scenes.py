@@ -27,6 +27,7 @@ from ...points import DragPoints
 from ...schedule import ddim_sigmas
 from ..models import load_model, usable_device
 from ..terminal import say
+from .files import write_text
 from .methods import find_method
 from .scene_measures import SceneMeasures
 from .scene_report import markdown_report, scene_report
@@ -68,8 +69,8 @@ def run_bench_scenes(options: Namespace) -> None:
     wanted = [rows[index, name] for index in range(options.count) for name in names]
     report = scene_report(wanted, names, settings)
     if folder:
-        (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-        (folder / "table.md").write_text(markdown_report(report))
+        write_text(folder / "report.json", json.dumps(report, indent=2) + "\n")
+        write_text(folder / "table.md", markdown_report(report))
         save_picture(scene_sheet(folder, options.seed, shown, names, wanted), folder / "contact-sheet.png")
     say(json.dumps(report, indent=2) if options.json else markdown_report(report))
 
@@ -172,7 +173,7 @@ def _start_rows(folder: Path | None, resume: bool, settings: dict[str, Any]) -> 
                         f"{path} was made with {name} {row.get(name)}, not {value}; choose another folder or settings."
                     )
             rows[row["index"], row["method"]] = row
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows.values()))
     return rows
 
 

@@ -175,7 +175,8 @@ def _process_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _machine(device: torch.device) -> str:
+def machine(device: torch.device) -> str:
+    """Return what the figures are of: GPU, processor, threads and torch's version."""
     information = Path("/proc/cpuinfo")
     names = [line.split(":", 1)[1].strip() for line in information.read_text().splitlines()
              if line.startswith("model name")] if information.is_file() else []  # fmt: skip
@@ -189,10 +190,10 @@ def _report(options: Namespace, device: torch.device, seconds: dict[str, float],
     if options.json:
         figures = {name: {"seconds_per_iteration": seconds[name], "peak_bytes": memory[name]} for name in seconds}
         run = {"model": options.model, "iterations": options.iterations, "repeats": options.repeats}
-        sys.stdout.write(json.dumps({"machine": _machine(device), **run, **figures, "ratio": ratio}, indent=2) + "\n")
+        sys.stdout.write(json.dumps({"machine": machine(device), **run, **figures, "ratio": ratio}, indent=2) + "\n")
         return
     kind = "GPU memory at its peak" if device.type == "cuda" else "growth of the process's peak memory"
-    sys.stdout.write(f"{_machine(device)}; model {options.model}; medians of {options.repeats} runs\n")
+    sys.stdout.write(f"{machine(device)}; model {options.model}; medians of {options.repeats} runs\n")
     for name in seconds:
         milliseconds, mebibytes = 1000 * seconds[name], memory[name] / 2**20
         sys.stdout.write(f"{name:>6}: {milliseconds:8.1f} ms an iteration, {mebibytes:8.0f} MiB ({kind})\n")

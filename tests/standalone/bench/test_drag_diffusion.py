@@ -16,19 +16,7 @@ from dragnoise_core.standalone.bench.opponents.drag_diffusion import (
 )
 from dragnoise_core.standalone.bench.opponents.dragged_latent import DraggedLatent
 from dragnoise_core.standalone.bench.opponents.reference_attention import reference_attention, sample_with_reference
-from dragnoise_core.standalone.bench.opponents.whole_unet import WholeUNet
 from dragnoise_core.supervision import motion_loss, sample_patches
-
-
-def test_the_whole_unet_gives_what_the_split_one_gives():
-    task = small_task()
-    sigma = float(task.sigmas[0])
-    encoded = task.unet.encode(task.noisy, sigma)
-    wanted = task.unet.decode(encoded, encoded.bottleneck, to_tap=False)
-    whole = WholeUNet(task.unet)
-    full, tap = (whole(task.noisy, sigma, to_tap=to_tap) for to_tap in (False, True))
-    torch.testing.assert_close((full.feature, full.epsilon), (wanted.feature, wanted.epsilon))
-    assert tap.epsilon is None and torch.equal(tap.feature, full.feature)
 
 
 @pytest.mark.parametrize("mask", [None, half_mask()], ids=["everywhere", "masked"])

@@ -149,13 +149,14 @@ def test_arrays_whose_parts_disagree_are_refused():
             return make, (numpy.ndarray, (0,), b"b"), self.state
 
     byte = numpy.dtype("u1")
-    refused = {
-        "disagree": (1, (1000, 1000), byte, False, b"abc"),
-        "plain numbers": (1, (1,), numpy.dtype("O"), False, b"12345678"),
-        "without shape": (1, (-1, -3), byte, False, b"abc"),
-        "damaged": (1, (3,)),
-    }
-    for reason, state in refused.items():
+    refused = [
+        ("disagree", (1, (1000, 1000), byte, False, b"abc")),
+        ("plain numbers", (1, (1,), numpy.dtype("O"), False, b"12345678")),
+        ("without shape", (1, (-1, -3), byte, False, b"abc")),
+        ("damaged", (1, (3,))),
+        ("damaged", (1, (0, 10**30), byte, False, b"")),  # an empty array, but too long for numpy
+    ]
+    for reason, state in refused:
         with pytest.raises(DragNoiseError, match=reason):
             load_arrays(pickle.dumps({"mask": Crafted(*state)}, 4))
 
@@ -229,6 +230,11 @@ def test_missing_files_are_named(tmp_path):
     (folder / "original_image.png").unlink()
     with pytest.raises(DragNoiseError, match="original_image.png"):
         read_sample(folder)
+
+
+def test_a_sample_written_again_without_a_mask_has_none(tmp_path):
+    assert read_sample(written(tmp_path / "sample", painted=mask())).mask is not None
+    assert read_sample(written(tmp_path / "sample")).mask is None
 
 
 def test_an_empty_mask_is_none(tmp_path):

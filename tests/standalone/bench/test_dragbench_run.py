@@ -188,7 +188,8 @@ def test_two_processes_share_the_work_and_draw_what_one_draws(dragbench, tmp_pat
     (dragbench / "animals/broken/original_image.png").write_bytes(b"no picture")
     program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     arguments = command(dragbench, two, model, method="nothing")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # As many threads as here: another number may add up in another order.
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     done = subprocess.run(
         [*program, "dragnoise_core.standalone.command_line", *arguments],
         cwd=Path(methods.__file__).parents[3], env=environment, capture_output=True, text=True, check=False,
@@ -226,15 +227,6 @@ def test_a_share_that_cannot_be_is_refused(monkeypatch, wrong):
     monkeypatch.setenv("WORLD_SIZE", wrong[1])
     with pytest.raises(DragNoiseError, match="torchrun"):
         share()
-
-
-def test_shares_are_disjoint_and_complete(dragbench, monkeypatch):
-    names, taken = list(find_samples(dragbench)), []
-    for rank in range(2):
-        monkeypatch.setenv("RANK", str(rank))
-        monkeypatch.setenv("WORLD_SIZE", "2")
-        taken += names[share()[0] :: share()[1]]
-    assert sorted(taken) == names
 
 
 def test_results_of_other_programs_and_sizes_are_evaluated(dragbench, tmp_path):

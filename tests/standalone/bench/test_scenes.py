@@ -163,8 +163,11 @@ def test_a_run_goes_on_where_it_was_stopped(fake_methods, cheap_model, tmp_path,
 
 def test_processes_share_the_drags(fake_methods, cheap_model, monkeypatch, capsys):
     monkeypatch.setattr(scenes, "ProcessPoolExecutor", lambda count, context: ThreadPoolExecutor(count))
+    threads = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
     scenes._worker_bench.cache_clear()
     assert run("--count", "3", "--processes", "2", "--methods", "paper") == 0
+    assert set(threads) == {1}
     text = capsys.readouterr().out
     assert text.startswith("3 drags, seed 0") and "2 processes" in text
     scenes._worker_bench.cache_clear()

@@ -9,11 +9,12 @@ from ....errors import DragNoiseError
 from ....schedule import ddim_sigmas, scaled_linear_sigmas
 from ...models import load_model, usable_device
 from ...terminal import say
+from ..files import write_text
 from ..methods import find_method
 from .evaluation import evaluate
 from .format import find_samples
 from .report import as_json, as_text
-from .run import Settings, run, share, unfinished, write_text
+from .run import Settings, run, share, unfinished
 
 
 def run_dragbench(options: Namespace) -> None:

@@ -97,6 +97,7 @@ def write_sample(
     """Write a sample, points as the pixels that hold them. Makes the folder. mask: [H, W], 1 = may change."""
     folder.mkdir(parents=True, exist_ok=True)
     save_picture(picture, folder / PICTURE)
+    (folder / MASK).unlink(missing_ok=True)
     if mask is not None:
         save_picture(Image.fromarray(((mask > 0.5) * 255).byte().numpy()), folder / MASK)
     ends = zip(points.handles, points.targets, strict=True)

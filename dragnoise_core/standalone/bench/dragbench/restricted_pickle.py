@@ -40,6 +40,9 @@ def load_arrays(data: bytes) -> Any:
     try:
         _check_instructions(data)
         value = _Reader(io.BytesIO(data)).load()
+        if isinstance(value, dict):
+            return {key: entry.array() if isinstance(entry, _Array) else entry for key, entry in value.items()}
+        return value.array() if isinstance(value, _Array) else value
     except DragNoiseError:
         raise
     # A damaged pickle makes the reader fail in any of these ways.
@@ -48,9 +51,6 @@ def load_arrays(data: bytes) -> Any:
         MemoryError, RecursionError,
     ) as error:  # fmt: skip
         raise DragNoiseError(f"the pickle is damaged ({str(error)[:80]}); download it again.") from error
-    if isinstance(value, dict):
-        return {key: entry.array() if isinstance(entry, _Array) else entry for key, entry in value.items()}
-    return value.array() if isinstance(value, _Array) else value
 
 
 def _check_instructions(data: bytes) -> None:

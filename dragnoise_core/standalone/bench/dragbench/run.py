@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from ....errors import DragNoiseError
 from ....schedule import ddim_sigmas
 from ...models import LoadedModel
 from ...pipeline import PictureRun
+from ..files import write_text
 from ..methods import find_method
 from ..tasks import Task
 from .format import digest, read_sample
@@ -98,14 +98,6 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     is_record = isinstance(record, dict) and all(isinstance(record.get(key), dict) for key in ("settings", "seconds"))
     is_whole = is_record and "iterations" in record and (folder / DRAGGED).is_file()
     return record if is_whole else None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".dragnoise-") as folder:
-        temporary = Path(folder) / "text"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
 
 
 def _drag(model: LoadedModel, folder: Path, out: Path, settings: Settings) -> None:

@@ -9,7 +9,6 @@ from ....schedule import check_sigmas, to_variance_exploding, to_variance_preser
 from ....split_unet import Decoded
 from ....supervision import latent_mask, mask_loss
 from ..tasks import Task
-from .whole_unet import WholeUNet
 
 
 class DraggedLatent:
@@ -26,7 +25,7 @@ class DraggedLatent:
         if task.noisy.ndim != 4 or len(task.noisy) != 1:
             shape = tuple(task.noisy.shape)
             raise DragNoiseError(f"the latent has shape {shape}; drag one picture at a time, [1, channels, h, w].")
-        self.unet = WholeUNet(task.unet)
+        self.unet = task.unet
         self.noisy = task.noisy
         self.learning_rate = learning_rate
         self.sigma, self.following = task.sigmas[:2].tolist()
@@ -34,7 +33,7 @@ class DraggedLatent:
         self.grid = (task.noisy.shape[-1] * CELLS_PER_LATENT, task.noisy.shape[-2] * CELLS_PER_LATENT)
         self.handles, self.targets = (cells.to(task.noisy.device) for cells in task.points.on_grid(*self.grid))
         with torch.no_grad():
-            self.source = self.unet(self.noisy, self.sigma, to_tap=False)
+            self.source = self._decoded(self.noisy, to_tap=False)
         self.z = to_variance_preserving(task.noisy, self.sigma).clone().requires_grad_(True)
         self.optimiser = torch.optim.Adam([self.z], lr=learning_rate)
 
@@ -46,7 +45,7 @@ class DraggedLatent:
     def decode(self) -> Decoded:
         """Return the feature and, where a mask needs it, epsilon, differentiable in z."""
         with torch.enable_grad():
-            return self.unet(self.x, self.sigma, to_tap=self.mask is None)
+            return self._decoded(self.x, to_tap=self.mask is None)
 
     def mask_loss(self, decoded: Decoded) -> Tensor:
         """Return the L1 norm of the change outside the mask, one DDIM step later (DragDiffusion, equation 3)."""
@@ -63,3 +62,7 @@ class DraggedLatent:
             raise DragNoiseError(
                 f"the optimisation diverged at learning rate {self.learning_rate}; lower it, or use float32."
             )
+
+    def _decoded(self, x: Tensor, *, to_tap: bool) -> Decoded:
+        encoded = self.unet.encode_with_gradients(x, self.sigma)
+        return self.unet.decode(encoded, encoded.bottleneck, to_tap=to_tap)
