@@ -7,6 +7,7 @@ from torch.nn import functional
 # Of the softmax over places: features differ by cosine; nearer places are preferred, by square of the distance.
 TEMPERATURE = 0.05
 DISTANCE_WEIGHT = 0.0008  # for each squared latent cell
+REACH = 2  # latent cells around a large change that may change as well
 
 
 def keep_identity(
@@ -62,8 +63,10 @@ def borrowed_look(feature: Tensor, source_feature: Tensor, source: Tensor) -> Te
 def changed_share(change: Tensor, threshold: float) -> Tensor:
     """Return how much of a place's change is to stay, [1, 1, H, W]: d^4 / (d^4 + threshold^4).
 
-    change: [1, C, H, W]; d is its root mean square over channels and 3 x 3 cells.
+    change: [1, C, H, W]; d is its root mean square over channels and 3 x 3 cells, the largest of the places at most
+    REACH cells away: what a moved thing leaves behind must not shine through beside it.
     """
     around = functional.pad(change.square().mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     squares = functional.avg_pool2d(around, 3, 1)
+    squares = functional.max_pool2d(squares, 2 * REACH + 1, 1, REACH)
     return squares.square() / (squares.square() + threshold**4)

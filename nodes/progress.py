@@ -41,7 +41,7 @@ class NodeProgress:
         self.previewer = _previewer(model)
         self.points = points
         self.path: list[Tensor] = []
-        self.before = 0
+        self.before = self.done = 0
         self.last_preview = 0.0
 
     def next_phase(self, steps: int) -> None:
@@ -59,7 +59,9 @@ class NodeProgress:
             if progress.points is not None:
                 path = path_text(torch.stack(self.path), *self.picker_size)
                 send(self.node_id, "dragnoise_path", {"node": self.node_id, "path": path})
-        self.bar.update_absolute(self.before + progress.step, preview=preview)
+        # The levels that an optimisation walks after its last gradient step count from the schedule's beginning.
+        self.done = max(self.done, self.before + progress.step)
+        self.bar.update_absolute(self.done, preview=preview)
 
     def _picture(self, progress: Progress) -> Image.Image:
         clean = progress.clean_latent().detach()

@@ -25,3 +25,15 @@ def test_the_live_path_is_on_the_picture_that_the_picker_shows(monkeypatch, widt
     live = json.loads(sent[-1]["path"])
     assert (live["width"], live["height"]) == (final["width"], final["height"]) == (width, height)
     assert live["path"] == final["path"][1:]
+
+
+def test_the_bar_never_goes_back(monkeypatch):
+    values = []
+    monkeypatch.setattr(
+        progress.comfy.utils.ProgressBar, "update_absolute", lambda bar, value, **_: values.append(value)
+    )
+    monkeypatch.setattr(DragNoiseEdit, "hidden", SimpleNamespace(unique_id="7"))
+    points = DragPoints.from_pairs([((20, 20), (40, 26))], 64, 64)
+    settings = {"preset": "default", "steps": 50, "strength": 0.7, "iterations": 40}
+    DragNoiseEdit.execute(tiny_model(), tiny_vae(), tiny_conditioning(), torch.rand(1, 64, 64, 3), points, **settings)
+    assert values == sorted(values) and values[-1] == 35 + 40 + 35
