@@ -1,6 +1,6 @@
 """The methods that the benches compare, all behind one call."""
 
-from ...configuration import PRESETS, OptimisationConfig
+from ...configuration import PRESETS, OptimisationConfig, preset
 from ...errors import DragNoiseError
 from ...optimisation import drag
 from ...sampling import sample
@@ -39,7 +39,23 @@ METHODS: dict[str, Method] = {
 
 
 def find_method(name: str) -> Method:
-    """Return the method of that name. Raises DragNoiseError, listing the names, when there is none."""
-    if name not in METHODS:
-        raise DragNoiseError(f"there is no method {name!r}; choose one of {', '.join(METHODS)}.")
-    return METHODS[name]
+    """Return the method of that name, or a preset with settings of its own: "default:identity=0:drag_steps=7".
+
+    Raises DragNoiseError, listing the names, when there is none, and for settings that do not exist or fit.
+    """
+    base, *settings = name.split(":")
+    if base not in METHODS or (settings and base not in PRESETS):
+        raise DragNoiseError(
+            f"there is no method {name!r}; choose one of {', '.join(METHODS)}, with :NAME=VALUE after a preset."
+        )
+    return drag_noise(preset(base, **dict(map(_setting, settings)))) if settings else METHODS[base]
+
+
+def _setting(text: str) -> tuple[str, int | float | str]:
+    name, _, value = text.partition("=")
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value
