@@ -7,6 +7,7 @@ from torch.nn import functional
 # Of the softmax over places: features differ by cosine; nearer places are preferred, by square of the distance.
 TEMPERATURE = 0.05
 DISTANCE_WEIGHT = 0.0008  # for each squared latent cell
+QUERIES = 1024  # places that attend at once: all of a large picture's would fill gigabytes with scores
 REACH = 2  # latent cells around a large change that may change as well
 
 
@@ -54,10 +55,13 @@ def borrowed_look(feature: Tensor, source_feature: Tensor, source: Tensor) -> Te
     queries = torch.cat((features[0], 2 * places, ones), 1)
     keys = torch.cat((features[1], places, -squares), 1)
     values = source[0].flatten(1).T.to(features)
-    look = functional.scaled_dot_product_attention(
-        queries[None, None], keys[None, None], values[None, None], scale=1 / TEMPERATURE
-    )
-    return look[0, 0].T.reshape(source.shape).to(source)
+    look = [_attend(some, keys, values) for some in queries.split(QUERIES)]
+    return torch.cat(look).T.reshape(source.shape).to(source)
+
+
+def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    batch = (rows[None, None] for rows in (queries, keys, values))
+    return functional.scaled_dot_product_attention(*batch, scale=1 / TEMPERATURE)[0, 0]
 
 
 def changed_share(change: Tensor, threshold: float) -> Tensor:

@@ -2,6 +2,7 @@ import pytest
 import torch
 from toy_unet import ToyUNet
 
+from dragnoise_core import identity
 from dragnoise_core.configuration import preset
 from dragnoise_core.identity import DISTANCE_WEIGHT, TEMPERATURE, borrowed_look, changed_share, keep_identity
 from dragnoise_core.optimisation import optimise
@@ -48,6 +49,13 @@ def test_a_moved_thing_takes_its_look_along():
     feature = source_feature.roll(3, 3)
     borrowed = borrowed_look(feature, source_feature, source)
     torch.testing.assert_close(borrowed, source.roll(3, 3), atol=0.02, rtol=0)
+
+
+def test_more_places_than_attend_at_once_give_the_same(monkeypatch):
+    features, source = [random(1, 5, 6, 7, seed=seed) for seed in (0, 1)], random(1, 4, 6, 7, seed=2)
+    whole = borrowed_look(*features, source)
+    monkeypatch.setattr(identity, "QUERIES", 10)
+    torch.testing.assert_close(borrowed_look(*features, source), whole)
 
 
 def test_features_of_another_size_are_fitted_to_the_latent():

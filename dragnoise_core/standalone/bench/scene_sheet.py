@@ -23,7 +23,7 @@ def sheet_indices(count: int) -> list[int]:
 
 def picture_path(folder: Path, index: int, name: str) -> Path:
     """Where the picture that a method made of a drag of the sheet is kept."""
-    return folder / "pictures" / f"{index:03d}-{name}.png"
+    return folder / "pictures" / f"{index:03d}-{name.replace(':', ' ')}.png"  # no file system minds a space
 
 
 def scene_sheet(
