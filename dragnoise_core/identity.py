@@ -32,7 +32,7 @@ def keep_identity(
         clean = torch.lerp(clean, borrowed_look(feature, source_feature, source), identity)
     if background:
         share = changed_share(clean - source, background)
-        clean = torch.lerp(source, clean, share if mask is None else share * mask)
+        clean = torch.lerp(source, clean, (share if mask is None else share * mask).to(clean))
     return clean
 
 
@@ -70,6 +70,7 @@ def changed_share(change: Tensor, threshold: float) -> Tensor:
     change: [1, C, H, W]; d is its root mean square over channels and 3 x 3 cells, the largest of the places at most
     REACH cells away: what a moved thing leaves behind must not shine through beside it.
     """
+    change = change.to(torch.promote_types(change.dtype, torch.float32))
     around = functional.pad(change.square().mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     squares = functional.avg_pool2d(around, 3, 1)
     squares = functional.max_pool2d(squares, 2 * REACH + 1, 1, REACH)

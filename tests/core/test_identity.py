@@ -70,9 +70,11 @@ def test_small_changes_go_back_and_large_ones_stay():
     torch.testing.assert_close(changed_share(torch.full((1, 4, 3, 3), 0.3), 0.3), torch.full((1, 1, 3, 3), 0.5))
 
 
-def test_nothing_is_left_of_a_change_outside_the_mask():
-    clean, source, feature = random(1, 4, 8, 8), random(1, 4, 8, 8, seed=1), random(1, 5, 8, 8, seed=2)
-    mask = torch.zeros(1, 1, 8, 8, dtype=clean.dtype)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_nothing_is_left_of_a_change_outside_the_mask(dtype):
+    clean, source, feature = (random(1, width, 8, 8, seed=width, dtype=torch.float64).to(dtype) for width in (4, 4, 5))
+    source = source.flip(3)
+    mask = torch.zeros(1, 1, 8, 8)
     mask[..., :4] = 1
     kept = keep_identity(clean, source, feature, feature, identity=0.5, background=0.1, mask=mask)
     assert torch.equal(kept[..., 4:], source[..., 4:])
