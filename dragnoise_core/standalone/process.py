@@ -12,13 +12,13 @@ from .models import LoadedModel
 
 
 class ProcessRecorder:
-    """A callback that keeps about `count` frames of an edit: three quarters optimisation, one quarter sampling.
+    """A callback that keeps at most about `count` frames of an edit, a quarter of them sampling; fewer on early arrival.
 
     frames: RGB pictures of the model's own size, with targets, handles and their path drawn over. Each frame costs one
     decoding of the latent.
     """
 
-    def __init__(self, model: LoadedModel, picture: Image.Image, points: DragPoints, count: int = 20) -> None:
+    def __init__(self, model: LoadedModel, picture: Image.Image, points: DragPoints, count: int = 28) -> None:
         self.model, self.points = model, points.scaled(*picture.size)
         self.shares = {"optimisation": max(1, count * 3 // 4), "sampling": max(1, count // 4)}
         self.size = fit(picture, model.native_side).size
