@@ -12,7 +12,7 @@ from .models import LoadedModel
 
 
 class ProcessRecorder:
-    """A callback that keeps at most about `count` frames of an edit, a quarter of them sampling; fewer on early arrival.
+    """A callback that keeps at most about `count` frames of an edit, a quarter of them sampling; fewer on arrival.
 
     frames: RGB pictures of the model's own size, with targets, handles and their path drawn over. Each frame costs one
     decoding of the latent.
