@@ -58,11 +58,9 @@ def check_sigmas(sigmas: Tensor) -> None:
         raise DragNoiseError(f"the schedule {sigmas.tolist()} does not descend; give sigmas from high to low.")
 
 
-def nearest_timestep(table: Tensor, sigma: float) -> int:
-    """Return the index into `table` whose sigma is nearest on a logarithmic scale."""
-    if sigma <= 0:
-        return 0
-    return int((table.log() - math.log(sigma)).abs().argmin())
+def nearest_timestep(table: Tensor, sigma: Tensor) -> Tensor:
+    """Return the index into `table` whose sigma is nearest on a logarithmic scale; scalar tensors, on one device."""
+    return (table.log() - sigma.to(table).clamp_min(table[0]).log()).abs().argmin()
 
 
 def to_variance_preserving(x: Tensor, sigma: float) -> Tensor:

@@ -5,8 +5,6 @@ paper's code); features live on the tap's own, coarser map. The paper resizes th
 slices patches; here only the patches are computed, as products with the resize's weights. Same numbers, no large map.
 """
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -56,13 +54,13 @@ def motion_loss(
     return (difference * (distance[:, 0] >= stop_distance)).sum()
 
 
-def mask_loss(change: Tensor, mask: Tensor, sigma: float) -> Tensor:
+def mask_loss(change: Tensor, mask: Tensor, sigma: float | Tensor) -> Tensor:
     """Return how much changes where nothing may: the L1 norm of `change` outside the mask.
 
     change: edited minus unedited latent after the step, [1, 4, H, W], sigma space at `sigma`; measured in
     variance-preserving scale as in the published code. mask: [1, 1, H, W], 1 = may change.
     """
-    return (change * (1 - mask)).abs().sum() / math.sqrt(1 + sigma**2)
+    return (change * (1 - mask)).abs().sum() / (1 + sigma**2) ** 0.5
 
 
 def latent_mask(mask: Tensor, latent: Tensor) -> Tensor | None:

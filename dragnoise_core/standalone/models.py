@@ -3,14 +3,17 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from ..acceleration import GraphedUNet, Graphs, choose_graphs
 from ..errors import DragNoiseError
 from ..schedule import scaled_linear_sigmas
+from ..split_unet import SplitUNet
 from .diffusers_unet import DiffusersSplitUNet
 
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
@@ -25,7 +28,8 @@ class LoadedModel:
     trained on pictures of about native_side^2 pixels. encode: picture [1, 3, H, W] in [0, 1] -> latent in model
     units, [1, 4, H / 8, W / 8], float32; with a generator and a number of draws, so many from the autoencoder's
     posterior instead of its mean, [draws, 4, H / 8, W / 8]. decode: the way back. conditions: (prompt, width, height)
-    -> prompt embedding, [1, tokens, D], and the added conditions (SDXL) or None.
+    -> prompt embedding, [1, tokens, D], and the added conditions (SDXL) or None. acceleration: "auto", "eager" or
+    "cudagraph", see `choose_graphs`. low_memory: see DiffusersSplitUNet.
     """
 
     name: str
@@ -36,12 +40,28 @@ class LoadedModel:
     encode: Callable[..., Tensor]
     decode: Callable[[Tensor], Tensor]
     conditions: Callable[[str, int, int], tuple[Tensor, dict[str, Tensor] | None]]
+    acceleration: str = "auto"
+    low_memory: bool = False
+
+    @cached_property
+    def graphs(self) -> Graphs | None:
+        """The CUDA graphs of this model, kept from one picture to the next; None where it runs as Python."""
+        return choose_graphs(self.acceleration, self.unet)
+
+    def accelerated(self, unet: DiffusersSplitUNet) -> SplitUNet:
+        """Return the faster form of what `split_unet` gave, where there is one."""
+        return GraphedUNet(unet, self.graphs) if self.graphs else unet
 
     def split_unet(self, prompt: str, width: int, height: int) -> DiffusersSplitUNet:
         """Return the U-Net under `prompt`, for pictures of width x height. Raises DragNoiseError for a bad prompt."""
         embedding, added = self.conditions(prompt, width, height)
         return DiffusersSplitUNet(
-            self.unet, embedding, sigmas=self.sigmas, prediction_type=self.prediction_type, added_conditions=added
+            self.unet,
+            embedding,
+            sigmas=self.sigmas,
+            prediction_type=self.prediction_type,
+            added_conditions=added,
+            low_memory=self.low_memory,
         )
 
 

@@ -118,7 +118,7 @@ class PictureRun:
 
     def __post_init__(self) -> None:
         self.fitted = fit(self.picture.convert("RGB"), self.model.native_side)
-        self.unet = self.model.split_unet(self.prompt, *self.fitted.size)
+        self.unet = self.model.accelerated(self.model.split_unet(self.prompt, *self.fitted.size))
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

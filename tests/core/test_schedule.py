@@ -79,9 +79,9 @@ def test_impossible_schedules_are_refused_with_the_value(steps, strength, named)
 
 
 def test_nearest_timestep_inverts_the_table_and_takes_neighbours_logarithmically():
-    assert [nearest_timestep(TABLE, float(TABLE[t])) for t in (0, 1, 681, 999)] == [0, 1, 681, 999]
-    assert nearest_timestep(TABLE, 0.0) == 0
-    assert nearest_timestep(TABLE, float((TABLE[500] * TABLE[501]).sqrt()) * 1.0001) == 501
+    assert [nearest_timestep(TABLE, TABLE[t]) for t in (0, 1, 681, 999)] == [0, 1, 681, 999]
+    assert nearest_timestep(TABLE, torch.tensor(0.0)) == 0
+    assert nearest_timestep(TABLE, (TABLE[500] * TABLE[501]).sqrt() * 1.0001) == 501
 
 
 @pytest.mark.parametrize("sigmas", [[1.0], [1.0, 2.0], [2.0, 2.0], [float("nan"), 1.0], [1.0, -1.0], [[2.0, 1.0]]])

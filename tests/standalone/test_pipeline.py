@@ -1,6 +1,7 @@
 """Editing through the whole pipeline with tiny random models."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ FAST = {"steps": 10, "strength": 0.7}
 def model(model_folders):
     # A tiny model of 64 x 64 pictures: the tests are about the way through, not the result.
     loaded = load_model(str(model_folders["sd"]), "cpu")
-    return type(loaded)(**{**loaded.__dict__, "native_side": 64})
+    return replace(loaded, native_side=64)
 
 
 def picture(width=64, height=64):
@@ -144,14 +145,14 @@ def test_the_process_is_recorded_in_about_the_number_of_frames_asked_for(model):
 def test_sdxl_and_v_prediction_edit_as_well(model_folders):
     for name in ("sd_v", "sdxl"):
         loaded = load_model(str(model_folders[name]), "cpu")
-        small = type(loaded)(**{**loaded.__dict__, "native_side": 64})
+        small = replace(loaded, native_side=64)
         result = edit_image(small, picture(70, 60), one_pair(70, 60), config=preset("default", iterations=6, background=0.01),
                             reconstruct=True, **FAST)  # fmt: skip
         assert result.picture.size == (70, 60) and result.picture != result.reconstruction
 
 
 def test_a_model_that_overflows_is_a_sentence(model):
-    broken = type(model)(**{**model.__dict__, "decode": lambda latent: torch.full((1, 3, 64, 64), torch.nan)})
+    broken = replace(model, decode=lambda latent: torch.full((1, 3, 64, 64), torch.nan))
     points = DragPoints.from_pairs([((20.0, 20.0), (20.0, 20.0))], 64, 64)
     with pytest.raises(DragNoiseError, match="not finite in torch.float32"):
         edit_image(broken, picture(), points, **FAST)

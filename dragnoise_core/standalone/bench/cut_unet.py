@@ -54,9 +54,8 @@ class CutUNet(DiffusersSplitUNet):
         """See SplitUNet; everything behind the cut."""
         if self.cut == "encoder":
             middle = self.unet.mid_block
-            context = self.context.expand(len(bottleneck), -1, -1)
-            hidden = bottleneck.to(self.unet.dtype)
-            bottleneck = middle(hidden, encoded.state.embedding, **cross_attention(middle, context))
+            state, hidden = encoded.state, bottleneck.to(self.unet.dtype)
+            bottleneck = middle(hidden, state.embedding, **cross_attention(middle, state.context))
         return super().decode(encoded, bottleneck, to_tap=to_tap)
 
 

@@ -84,7 +84,7 @@ def naive_loop(
     picture's resolution, patches sliced from it; a synchronisation for each point.
     """
     table = scaled_linear_sigmas()
-    timestep = nearest_timestep(table, float(ddim_sigmas(table, 50, 0.7)[0]))
+    timestep = int(nearest_timestep(table, ddim_sigmas(table, 50, 0.7)[0]))
     height, width = latent.shape[-2] * 4, latent.shape[-1] * 4
     handles, targets = _points(latent).on_grid(width, height)
     points = handles.long().tolist()

@@ -152,6 +152,6 @@ def test_drags_without_a_step_are_refused():
 def test_a_model_in_half_precision_is_dragged_under_a_callers_no_grad():
     task = small_task(torch.float32, mask=half_mask())
     task.unet.unet.half()
-    task.unet.context = task.unet.context.half()
+    task.unet.conditions = task.unet.conditions._replace(context=task.unet.conditions.context.half())
     outcome = free_drag(FreeDragSettings(expected=0.01, iterations=2))(task)
     assert outcome.iterations == 2 and torch.isfinite(outcome.latent).all()

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ....errors import DragNoiseError
-from ....optimisation import CELLS_PER_LATENT, FLOAT16_LOSS_SCALE
+from ....gradient_steps import CELLS_PER_LATENT, FLOAT16_LOSS_SCALE
 from ....schedule import check_sigmas, to_variance_exploding, to_variance_preserving
 from ....split_unet import Decoded
 from ....supervision import latent_mask, mask_loss

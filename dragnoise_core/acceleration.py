@@ -1,0 +1,162 @@
+"""CUDA graphs: a model's step launched as one piece, where it would spend most of its time being launched."""
+
+import logging
+from collections.abc import Callable, Hashable, Iterable
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from .errors import DragNoiseError
+from .split_unet import Decoded, Encoded, SplitUNet
+
+logger = logging.getLogger(__name__)
+
+ACCELERATIONS = ("auto", "eager", "cudagraph")
+# Settings and numbers of points ask for graphs of their own; somebody who tries many must not fill the memory.
+MOST_GRAPHS = 32
+
+
+class Graphs:
+    """Functions of tensors, captured as CUDA graphs when first called and replayed from then on.
+
+    A graph reads the weights where they were at its capture and holds no reference to them: call `clear` before they
+    move or change places. required: raise DragNoiseError where a capture fails, instead of running as Python with one
+    logged sentence.
+    """
+
+    def __init__(self, required: bool = False) -> None:
+        self.required = required
+        self.failed = False
+        self.clear()
+
+    def clear(self) -> None:
+        """Drop all graphs and the memory they hold."""
+        self.replays: dict[Hashable, Callable] = {}
+        self.pools: dict[str, Any] = {}
+        self.static: set[int] = set()
+
+    def run(self, key: Hashable, function: Callable, *arguments: Any, pool: str = "model") -> Any:
+        """Return function(*arguments), tensors in nests of tuples and dictionaries as are the results.
+
+        key: names the function together with all that it closes over. The results are the graph's own memory: they
+        last until a function of the same pool runs. pool: functions that run while results of another are in use
+        need one of their own.
+        """
+        if self.failed:
+            return function(*arguments)
+        leaves = pytree.tree_leaves(arguments)
+        key = (key, torch.is_grad_enabled(), *((leaf.shape, leaf.dtype, leaf.requires_grad) for leaf in leaves))
+        if key not in self.replays:
+            if len(self.replays) == MOST_GRAPHS:
+                self.clear()
+            # What a graph gave is read where it lies; anything else is copied to a place that stays.
+            own = pytree.tree_map(self._in_place, arguments)
+            try:
+                self.replays[key] = self.capture(function, own, pool)
+            except RuntimeError as error:
+                self._fail(error)
+                return function(*arguments)
+        results = self.replays[key](*arguments)
+        self.static.update(leaf.data_ptr() for leaf in pytree.tree_leaves(results))
+        return results
+
+    def capture(self, function: Callable, arguments: tuple, pool: str) -> Callable:
+        """Return a function that copies its arguments into `arguments`, replays `function` and gives its results."""
+        device = pytree.tree_leaves(arguments)[0].device
+        with torch.cuda.device(device):
+            handle = self.pools.setdefault(pool, torch.cuda.graph_pool_handle())
+            return torch.cuda.make_graphed_callables(function, arguments, num_warmup_iters=1, pool=handle)
+
+    def _in_place(self, leaf: Tensor) -> Tensor:
+        own = leaf.detach() if leaf.data_ptr() in self.static else leaf.detach().clone()
+        return own.requires_grad_(leaf.requires_grad)
+
+    def _fail(self, error: RuntimeError) -> None:
+        reason = str(error).splitlines()[0]
+        if self.required:
+            raise DragNoiseError(f"no CUDA graph of this model can be captured ({reason}); use auto.") from error
+        logger.warning("No CUDA graph of this model can be captured (%s): the drag runs without, slower.", reason)
+        self.clear()
+        self.failed = True
+
+
+class CapturableUNet(SplitUNet, Protocol):
+    """A SplitUNet of tensors alone: its states, and the conditions that `under` exchanges, are nests of tensors.
+
+    `encode` also takes sigma as a scalar tensor.
+    """
+
+    conditions: Any
+
+    def under(self, conditions: Any) -> "CapturableUNet":
+        """Return the same U-Net under other conditions of the same shapes."""
+
+
+class GraphedUNet:
+    """A SplitUNet that replays CUDA graphs of another. What `encode` gives lasts until the next `encode`."""
+
+    def __init__(self, unet: CapturableUNet, graphs: Graphs) -> None:
+        self.unet = unet
+        self.graphs = graphs
+        self.state: Any = None
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, sigma: float) -> Encoded:
+        """See SplitUNet."""
+        level = torch.full((), sigma, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
+        bottleneck, self.state = self.graphs.run("encode", self._encode, x, level, self.unet.conditions)
+        return Encoded(bottleneck.clone(), self.state)
+
+    def decode(self, encoded: Encoded, bottleneck: Tensor, *, to_tap: bool) -> Decoded:
+        """See SplitUNet. Results with gradient last until the next `decode`."""
+        if encoded.state is not self.state:
+            raise RuntimeError("another latent has been encoded since, in the same memory; encode this one again.")
+        outputs = self.graphs.run(("decode", to_tap), partial(self._decode, to_tap), bottleneck, encoded.state)
+        if not bottleneck.requires_grad:
+            outputs = tuple(output.clone() for output in outputs)
+        return Decoded(outputs[0], None if to_tap else outputs[1])
+
+    def _encode(self, x: Tensor, sigma: Tensor, conditions: Any) -> tuple[Tensor, Any]:
+        encoded = self.unet.under(conditions).encode(x, sigma)
+        return encoded.bottleneck, encoded.state
+
+    def _decode(self, to_tap: bool, bottleneck: Tensor, state: Any) -> tuple[Tensor, ...]:
+        decoded = self.unet.decode(Encoded(bottleneck, state), bottleneck, to_tap=to_tap)
+        return (decoded.feature,) if to_tap else (decoded.feature, decoded.epsilon)
+
+
+def choose_graphs(acceleration: str, network: torch.nn.Module) -> Graphs | None:
+    """Return the Graphs for a network, or None where it is to run as Python.
+
+    acceleration: "auto" (graphs where they can be captured), "eager" or "cudagraph". Raises DragNoiseError for
+    another word, and where "cudagraph" is impossible.
+    """
+    if acceleration not in ACCELERATIONS:
+        raise DragNoiseError(f"acceleration is {acceleration!r}; choose one of {', '.join(ACCELERATIONS)}.")
+    if acceleration == "eager":
+        return None
+    reason = obstacle(network.parameters(), network.modules())
+    if reason is None:
+        return Graphs(required=acceleration == "cudagraph")
+    if acceleration == "cudagraph":
+        raise DragNoiseError(f"CUDA graphs are impossible here: {reason}; use auto or eager.")
+    logger.info("The drag runs without CUDA graphs: %s.", reason)
+    return None
+
+
+def obstacle(weights: Iterable[Tensor], modules: Iterable[torch.nn.Module]) -> str | None:
+    """Return why no CUDA graph can be captured of a network with these weights and modules; None if nothing is."""
+    devices = {weight.device for weight in weights}
+    if {device.type for device in devices} != {"cuda"}:
+        return f"the weights are on {', '.join(sorted(map(str, devices)))}"
+    if torch.version.hip:
+        return "the GPU is driven by ROCm"
+    if len(devices) > 1:
+        return "the weights are on several GPUs"
+    for module in modules:
+        if module._forward_hooks or module._forward_pre_hooks or hasattr(module, "_hf_hook"):
+            return f"a {type(module).__name__} has hooks, which a graph would not call"
+    return None

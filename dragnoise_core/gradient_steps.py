@@ -1,0 +1,225 @@
+"""The gradient steps on one bottleneck after another, and the points on their way."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from .configuration import OptimisationConfig
+from .descent import NormalisedDescent
+from .points import DragPoints
+from .progress import Callback, Progress
+from .split_unet import Decoded, Encoded, SplitUNet
+from .supervision import GridSize, mask_loss, motion_loss, sample_patches
+from .tracking import track
+
+# Supervision grid cells for each latent cell and axis: half the picture's resolution for an 8x autoencoder.
+CELLS_PER_LATENT = 4
+# Keeps float16 gradients of the decoder away from underflow; neither descent feels the factor, so it is not undone.
+FLOAT16_LOSS_SCALE = 1024.0
+# Steps that a GPU may be given while its earlier answers are under way.
+AHEAD = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """One noise level: the edited latent and its encoding, and the unedited latent with its features."""
+
+    encoded: Encoded
+    edited: Tensor
+    source: Tensor
+    source_decoded: Decoded
+    sigma: float
+    following: float
+    last: bool
+
+
+@dataclass(eq=False)
+class GradientSteps:
+    """The points on their way, and what has been recorded of it. mask: [1, 1, h, w], where the mask term acts."""
+
+    unet: SplitUNet
+    config: OptimisationConfig
+    callback: Callback | None
+    wanted: DragPoints
+    mask: Tensor | None
+    grid: GridSize
+    targets: Tensor
+    handles: Tensor
+    points: Tensor
+    path: list[Tensor] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
+
+    @classmethod
+    def start(cls, unet, x, wanted, mask, config, callback) -> "GradientSteps":
+        grid = (x.shape[-1] * CELLS_PER_LATENT, x.shape[-2] * CELLS_PER_LATENT)
+        handles, targets = (cells.to(x.device) for cells in wanted.on_grid(*grid))
+        return cls(unet, config, callback, wanted, mask, grid, targets, handles, handles, [handles])
+
+    def optimise(self, start: Tensor, level: Level, budget: int) -> Tensor:
+        """Return the bottleneck, [1, C, h, w], after gradient steps until `budget` steps in all or arrival."""
+        constants = self._constants(level)
+        leaf = start.clone().requires_grad_(True)
+        optimiser = _descent(self.config, leaf)
+        arrivals = _Arrivals(AHEAD if leaf.is_cuda else 0)
+        arrived = torch.zeros((), dtype=torch.bool, device=leaf.device)
+        while len(self.losses) < budget:
+            with torch.enable_grad():
+                decoded = self.unet.decode(level.encoded, leaf, to_tap=self.mask is None)
+            outputs = (decoded.feature,) if self.mask is None else (decoded.feature, decoded.epsilon)
+            looks = len(self.losses) % self.config.gradient_steps == 0
+            follows = looks and bool(self.losses)
+            points, loss, gradients = self._supervise(follows, tuple(output.detach() for output in outputs), constants)
+            if follows:
+                self._move(points)
+            if looks:
+                arrived = self.arrived()
+                arrivals.ask(arrived, len(self.losses), len(self.path))
+            if self._stops(arrivals.answer(len(self.losses))):
+                return leaf.detach()
+            (leaf.grad,) = torch.autograd.grad(outputs, [leaf], gradients)
+            before = leaf.detach().clone()
+            optimiser.step()
+            if arrivals.ahead:
+                # Where the answer is still under way: a step after the arrival changes nothing.
+                leaf.detach().copy_(torch.where(arrived, before, leaf.detach()))
+            self.losses.append(loss.clone())
+            self._report(leaf.detach(), level)
+        if self._stops(arrivals.answer(len(self.losses), wait=True)):
+            return leaf.detach()
+        if level.last:
+            feature = self.unet.decode(level.encoded, leaf.detach(), to_tap=True).feature
+            self._move(_follow(self.config, self.grid, feature, self.points, constants["reference"]))
+        return leaf.detach()
+
+    def _constants(self, level: Level) -> dict[str, Tensor]:
+        """Return what stays the same during a level's steps."""
+        feature = level.source_decoded.feature
+        constants = {
+            "targets": self.targets,
+            "reference": sample_patches(feature, self.handles, 0, self.grid)[:, :, 0, 0],
+        }
+        if self.config.template == "original":
+            constants["template"] = sample_patches(feature, self.handles, self.config.supervision_radius, self.grid)
+        if self.mask is not None:
+            constants |= {
+                "mask": self.mask,
+                "change": level.edited - level.source,
+                "epsilon": level.source_decoded.epsilon,
+                "sigma": level.edited.new_full((), level.following),
+                "step": level.edited.new_full((), level.following - level.sigma),
+            }
+        return constants
+
+    def _supervise(self, follows: bool, outputs: tuple[Tensor, ...], constants: dict[str, Tensor]) -> tuple:
+        """Return the points, the loss and its gradients with respect to the decoder's outputs."""
+        graphs = getattr(self.unet, "graphs", None)
+        function = partial(_supervise, self.config, self.grid, follows)
+        if graphs is None:
+            return function(outputs, self.points, constants)
+        # Runs between the decoder's forward and backward pass, whose memory must stay as it is.
+        key = ("supervise", self.config, self.grid, follows)
+        return graphs.run(key, function, outputs, self.points, constants, pool="supervision")
+
+    def _move(self, points: Tensor) -> None:
+        self.points = points.clone()
+        self.path.append(self.points)
+
+    def arrived(self) -> Tensor:
+        """Return whether every point is near its target, a scalar on the device."""
+        return ((self.points - self.targets).norm(dim=1) < self.config.stop_distance).all()
+
+    def _stops(self, answer: tuple[int, int] | None) -> bool:
+        """Take back what was recorded after the arrival, where there was one."""
+        if answer is None:
+            return False
+        steps, places = answer
+        del self.losses[steps:], self.path[places:]
+        self.points = self.path[-1]
+        return True
+
+    def _report(self, bottleneck: Tensor, level: Level) -> None:
+        if not self.callback:
+            return
+
+        def clean_latent() -> Tensor:
+            with torch.no_grad():
+                epsilon = self.unet.decode(level.encoded, bottleneck, to_tap=False).epsilon
+            return level.edited - level.sigma * epsilon
+
+        points = self.wanted.from_grid(self.points, *self.grid)
+        step, total = len(self.losses), self.config.iterations
+        self.callback(Progress("optimisation", step, total, clean_latent, points, self.losses[-1]))
+
+
+class _Arrivals:
+    """Whether the points have arrived, asked on the device and read some steps later: no step waits for the answer.
+
+    ahead: how many steps later; 0 for a device that answers at once.
+    """
+
+    def __init__(self, ahead: int) -> None:
+        self.ahead = ahead
+        self.asked: deque[tuple[Tensor, torch.cuda.Event | None, tuple[int, int]]] = deque()
+
+    def ask(self, arrived: Tensor, steps: int, places: int) -> None:
+        """Ask after `steps` steps, when the path had that many `places`."""
+        event = None
+        if arrived.is_cuda:
+            arrived = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(arrived, non_blocking=True)
+            event = torch.cuda.Event()
+            event.record()
+        self.asked.append((arrived, event, (steps, places)))
+
+    def answer(self, steps: int, *, wait: bool = False) -> tuple[int, int] | None:
+        """Return steps and places of the first question that was answered with yes; None so far."""
+        while self.asked and (wait or self.asked[0][2][0] <= steps - self.ahead):
+            arrived, event, when = self.asked.popleft()
+            if event:
+                event.synchronize()
+            if arrived:
+                return when
+        return None
+
+
+def _descent(config: OptimisationConfig, leaf: Tensor) -> torch.optim.Optimizer:
+    if config.descent == "adam":
+        return torch.optim.Adam([leaf], lr=config.learning_rate, fused=leaf.is_cuda)
+    return NormalisedDescent([leaf], lr=config.learning_rate)
+
+
+def _follow(config: OptimisationConfig, grid: GridSize, feature: Tensor, points: Tensor, reference: Tensor) -> Tensor:
+    return track(feature, reference, points, config.tracking_radius, grid)
+
+
+def _supervise(
+    config: OptimisationConfig,
+    grid: GridSize,
+    follows: bool,
+    outputs: tuple[Tensor, ...],
+    points: Tensor,
+    constants: dict[str, Tensor],
+) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    if follows:
+        points = _follow(config, grid, outputs[0], points, constants["reference"])
+    variables = [output.detach().requires_grad_(True) for output in outputs]
+    with torch.enable_grad():
+        loss = motion_loss(
+            variables[0],
+            points,
+            constants["targets"],
+            radius=config.supervision_radius,
+            grid=grid,
+            step_length=config.step_length,
+            stop_distance=config.stop_distance,
+            template=constants.get("template"),
+        )
+        if "mask" in constants:
+            # Differences first: the latents are large beside what the edit changes.
+            change = constants["change"] + (variables[1] - constants["epsilon"]) * constants["step"]
+            loss = loss + config.mask_weight * mask_loss(change, constants["mask"], constants["sigma"])
+        scale = FLOAT16_LOSS_SCALE if outputs[0].dtype == torch.float16 else 1.0
+        gradients = torch.autograd.grad(loss * scale, variables)
+    return points, loss.detach(), gradients

@@ -1,0 +1,159 @@
+"""CUDA graphs: where there is no GPU, stand-ins that work in one memory as graphs do; where there is, the real ones."""
+
+import logging
+
+import pytest
+import torch
+from small_unet import small_unet
+from stand_in_graphs import StandInGraphs
+from torch import nn
+
+from dragnoise_core.acceleration import GraphedUNet, Graphs, choose_graphs
+from dragnoise_core.configuration import preset
+from dragnoise_core.errors import DragNoiseError
+from dragnoise_core.inversion import invert
+from dragnoise_core.optimisation import drag
+from dragnoise_core.points import DragPoints
+from dragnoise_core.sampling import sample
+from dragnoise_core.schedule import ddim_sigmas, scaled_linear_sigmas
+from dragnoise_core.standalone.diffusers_unet import DiffusersSplitUNet
+
+GPU = torch.cuda.is_available()
+needs_gpu = pytest.mark.skipif(not GPU, reason="no CUDA GPU")
+DEVICE = torch.device("cuda" if GPU else "cpu")
+SIGMAS = ddim_sigmas(scaled_linear_sigmas(), 20, 0.5).float()
+POINTS = DragPoints.from_pairs([((40, 60), (80, 66)), ((90, 30), (90, 50))], 128, 128)
+
+
+def split_unet(seed=0):
+    torch.manual_seed(seed)
+    unet = small_unet(block_out_channels=(32, 64, 64)).to(DEVICE)
+    return DiffusersSplitUNet(unet, torch.randn(1, 3, 16))
+
+
+def latent(seed=0):
+    return torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
+
+
+def graphs():
+    return Graphs(required=True) if GPU else StandInGraphs(required=True)
+
+
+def whole_edit(unet, config, mask=None, seed=0):
+    noisy = invert(unet, latent(seed), SIGMAS)
+    dragged = drag(unet, noisy, SIGMAS, POINTS, mask=mask, config=config)
+    return noisy, dragged.edit, sample(unet, dragged.latent, SIGMAS, edit=dragged.edit, start=dragged.level)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", ["paper", "default"])
+def test_graphs_and_python_give_the_same_edit(name, masked):
+    mask = torch.zeros(128, 128)
+    mask[16:112, 16:112] = 1
+    config = preset(name, iterations=13, learning_rate=0.02, gradient_steps=2, mask_weight=0.1)
+    unet, kept = split_unet(), graphs()
+    noisy, edit, clean = whole_edit(unet, config, mask if masked else None)
+    for run in range(2):  # captured, then replayed from the first call on
+        captured = getattr(kept, "captures", None)
+        fast_noisy, fast_edit, fast_clean = whole_edit(GraphedUNet(unet, kept), config, mask if masked else None)
+        assert fast_edit.path.tolist() == edit.path.tolist() and fast_edit.iterations == edit.iterations
+        torch.testing.assert_close(fast_noisy, noisy, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(fast_edit.losses, edit.losses, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(fast_edit.bottlenecks, edit.bottlenecks, rtol=1e-2, atol=1e-2)
+        torch.testing.assert_close(fast_clean, clean, rtol=1e-2, atol=1e-2)
+    assert not edit.config.background or len(fast_edit.corrections)
+    assert captured is None or captured == kept.captures, "the second edit captured anew"
+
+
+def test_another_picture_prompt_and_number_of_points_go_through_the_same_graphs():
+    config, kept = preset("paper", iterations=3), graphs()
+    whole_edit(GraphedUNet(split_unet(), kept), config)
+    other = split_unet()
+    other = other.under(other.conditions._replace(context=torch.randn(1, 3, 16, device=DEVICE)))
+    wanted = whole_edit(other, config, seed=7)
+    found = whole_edit(GraphedUNet(other, kept), config, seed=7)
+    torch.testing.assert_close(found[0], wanted[0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found[1].losses, wanted[1].losses, rtol=1e-3, atol=1e-4)
+
+
+def test_arrival_stops_at_the_same_step():
+    config = preset("paper", iterations=60, learning_rate=0.05, stop_distance=12.0)
+    unet = split_unet()
+    _, edit, _ = whole_edit(unet, config)
+    _, fast, _ = whole_edit(GraphedUNet(unet, graphs()), config)
+    assert 0 < edit.iterations < 60, "the drag must end early for this to say anything"
+    assert fast.iterations == edit.iterations and fast.path.tolist() == edit.path.tolist()
+
+
+def test_an_encoding_that_has_been_written_over_is_not_decoded():
+    unet = GraphedUNet(split_unet(), graphs())
+    first = unet.encode(latent(0), 2.0)
+    unet.encode(latent(1), 2.0)
+    with pytest.raises(RuntimeError, match="encode this one again"):
+        unet.decode(first, first.bottleneck, to_tap=True)
+
+
+def test_what_decode_gives_without_gradient_stays():
+    unet, plain = GraphedUNet(split_unet(), graphs()), split_unet()
+    decoded = []
+    for seed in (0, 1):
+        encoded = unet.encode(latent(seed), 2.0)
+        decoded.append(unet.decode(encoded, encoded.bottleneck, to_tap=False))
+    for seed in (0, 1):
+        encoded = plain.encode(latent(seed), 2.0)
+        wanted = plain.decode(encoded, encoded.bottleneck, to_tap=False)
+        torch.testing.assert_close(decoded[seed].epsilon, wanted.epsilon, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(decoded[seed].feature, wanted.feature, rtol=1e-4, atol=1e-4)
+
+
+def test_a_failed_capture_is_one_sentence_and_no_harm(caplog):
+    class Refusing(StandInGraphs):
+        def capture(self, function, arguments, pool):
+            raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+    config, unet = preset("paper", iterations=4), split_unet()
+    _, edit, clean = whole_edit(unet, config)
+    with caplog.at_level(logging.WARNING):
+        _, same, same_clean = whole_edit(GraphedUNet(unet, Refusing()), config)
+    assert torch.equal(same.bottlenecks, edit.bottlenecks) and torch.equal(same_clean, clean)
+    assert [record.message for record in caplog.records] == [
+        "No CUDA graph of this model can be captured (operation not permitted when stream is capturing): the drag "
+        "runs without, slower."
+    ]
+    with pytest.raises(DragNoiseError, match="not permitted.*use auto"):
+        whole_edit(GraphedUNet(unet, Refusing(required=True)), config)
+
+
+def test_the_choice_names_what_is_in_the_way(caplog):
+    network = nn.Linear(2, 2)
+    assert choose_graphs("eager", network) is None
+    with caplog.at_level(logging.INFO, logger="dragnoise_core"):
+        assert choose_graphs("auto", network) is None
+    assert [record.message for record in caplog.records] == [
+        "The drag runs without CUDA graphs: the weights are on cpu."
+    ]
+    with pytest.raises(DragNoiseError, match="impossible here: the weights are on cpu"):
+        choose_graphs("cudagraph", network)
+    with pytest.raises(DragNoiseError, match="acceleration is 'fast'; choose one of auto, eager, cudagraph"):
+        choose_graphs("fast", network)
+
+
+@needs_gpu
+def test_hooks_are_not_captured():
+    network = nn.Linear(2, 2).to(DEVICE)
+    assert isinstance(choose_graphs("auto", network), Graphs)
+    network.register_forward_hook(lambda *_: None)
+    with pytest.raises(DragNoiseError, match="a Linear has hooks"):
+        choose_graphs("cudagraph", network)
+
+
+@needs_gpu
+def test_cleared_graphs_give_their_memory_back():
+    kept, unet = graphs(), split_unet()
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
+    whole_edit(GraphedUNet(unet, kept), preset("paper", iterations=3))
+    kept.clear()
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_reserved() <= before + 2**22
