@@ -53,7 +53,7 @@ def test_graphs_and_python_give_the_same_edit(name, masked):
     config = preset(name, iterations=13, learning_rate=0.02, gradient_steps=2, mask_weight=0.1)
     unet, kept = split_unet(), graphs()
     noisy, edit, clean = whole_edit(unet, config, mask if masked else None)
-    for run in range(2):  # captured, then replayed from the first call on
+    for _ in range(2):  # captured, then replayed from the first call on
         captured = getattr(kept, "captures", None)
         fast_noisy, fast_edit, fast_clean = whole_edit(GraphedUNet(unet, kept), config, mask if masked else None)
         assert fast_edit.path.tolist() == edit.path.tolist() and fast_edit.iterations == edit.iterations
