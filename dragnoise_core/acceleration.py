@@ -1,7 +1,9 @@
 """CUDA graphs: a model's step launched as one piece, where it would spend most of its time being launched."""
 
 import logging
-from collections.abc import Callable, Hashable, Iterable
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
@@ -66,7 +68,7 @@ class Graphs:
     def capture(self, function: Callable, arguments: tuple, pool: str) -> Callable:
         """Return a function that copies its arguments into `arguments`, replays `function` and gives its results."""
         device = pytree.tree_leaves(arguments)[0].device
-        with torch.cuda.device(device):
+        with torch.cuda.device(device), _repeatable():
             handle = self.pools.setdefault(pool, torch.cuda.graph_pool_handle())
             return torch.cuda.make_graphed_callables(function, arguments, num_warmup_iters=1, pool=handle)
 
@@ -81,6 +83,28 @@ class Graphs:
         logger.warning("No CUDA graph of this model can be captured (%s): the drag runs without, slower.", reason)
         self.clear()
         self.failed = True
+
+
+@contextmanager
+def _repeatable() -> Iterator[None]:
+    """Let PyTorch choose kernels, backward ones above all, whose results do not change from run to run."""
+    strict, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    fill, convolutions = torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.deterministic
+    try:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.deterministic = True
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        with warnings.catch_warnings():
+            # Of kernels that have no such form, and of the streams of a capture.
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    finally:
+        torch.use_deterministic_algorithms(strict, warn_only=warn_only)
+        torch.backends.cudnn.deterministic = convolutions
+        torch.utils.deterministic.fill_uninitialized_memory = fill
 
 
 class CapturableUNet(SplitUNet, Protocol):

@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -68,6 +68,11 @@ class DragEdit:
         if not consistent:
             shapes = {name: tuple(getattr(self, name).shape) for name in TENSORS}
             raise DragNoiseError(f"the edit's parts do not fit together ({shapes}); make the edit again.")
+
+    def on(self, device: torch.device) -> "DragEdit":
+        """Return the edit with what the model gets on `device`: to apply it without a transfer at every step."""
+        names = ("bottlenecks", "originals", "corrections")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     @property
     def iterations(self) -> int:

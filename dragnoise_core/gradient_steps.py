@@ -61,7 +61,8 @@ class GradientSteps:
     def optimise(self, start: Tensor, level: Level, budget: int) -> Tensor:
         """Return the bottleneck, [1, C, h, w], after gradient steps until `budget` steps in all or arrival."""
         constants = self._constants(level)
-        leaf = start.clone().requires_grad_(True)
+        # Fused optimisers want parameter and gradient laid out alike.
+        leaf = start.clone(memory_format=torch.contiguous_format).requires_grad_(True)
         optimiser = _descent(self.config, leaf)
         arrivals = _Arrivals(AHEAD if leaf.is_cuda else 0)
         arrived = torch.zeros((), dtype=torch.bool, device=leaf.device)
@@ -79,7 +80,8 @@ class GradientSteps:
                 arrivals.ask(arrived, len(self.losses), len(self.path))
             if self._stops(arrivals.answer(len(self.losses))):
                 return leaf.detach()
-            (leaf.grad,) = torch.autograd.grad(outputs, [leaf], gradients)
+            (gradient,) = torch.autograd.grad(outputs, [leaf], gradients)
+            leaf.grad = gradient.contiguous()
             before = leaf.detach().clone()
             optimiser.step()
             if arrivals.ahead:

@@ -31,6 +31,7 @@ def sample(
     check_sigmas(sigmas)
     if edit is not None:
         check_schedule(edit, sigmas)
+        edit = edit.on(x.device)
     levels = sigmas.tolist()
     for step, (sigma, following) in islice(enumerate(pairwise(levels), 1), start, None):
         encoded = unet.encode(x, sigma)

@@ -83,10 +83,10 @@ def latent_mask(mask: Tensor, latent: Tensor) -> Tensor | None:
 def _patch_weights(centres: Tensor, radius: int, cells: int, size: int) -> Tensor:
     """Return, along one axis, the weights of `size` map entries for each cell of a patch: [N, 2 radius + 1, size]."""
     first = centres.floor()
-    fraction = (centres - first)[:, None, None]
-    positions = first[:, None] + torch.arange(-radius, radius + 1, device=centres.device)
-    here, beyond = (_resize_weights(positions + shift, cells, size) for shift in (0, 1))
-    return (1 - fraction) * here + fraction * beyond
+    cell = torch.arange(-radius, radius + 1, device=centres.device)
+    # Both cells that a fractional one lies between at once: on a GPU the number of operations is what costs.
+    weights = _resize_weights(first[:, None, None] + torch.stack((cell, cell + 1)), cells, size)
+    return torch.lerp(weights[:, 0], weights[:, 1], (centres - first)[:, None, None].to(weights))
 
 
 def _resize_weights(positions: Tensor, cells: int, size: int) -> Tensor:
