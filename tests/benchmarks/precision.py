@@ -1,0 +1,130 @@
+"""Half precision and graphs against float32: gradients that underflow, and how far whole optimisations agree."""
+
+import copy
+from typing import Any
+
+import torch
+from package_edits import STRENGTH, free, middle_mask, points_on
+from random_models import Shape, find_shape, random_prompt, random_unet
+from torch import Tensor
+
+from dragnoise_core.configuration import preset
+from dragnoise_core.edit import DragEdit
+from dragnoise_core.gradient_steps import CELLS_PER_LATENT, FLOAT16_LOSS_SCALE
+from dragnoise_core.optimisation import optimise
+from dragnoise_core.points import DragPoints
+from dragnoise_core.schedule import ddim_sigmas, scaled_linear_sigmas
+from dragnoise_core.standalone.models import LoadedModel, freeze
+from dragnoise_core.supervision import motion_loss
+
+# As fractions of the picture: far enough that they do not arrive.
+PAIRS = (((0.3, 0.3), (0.7, 0.35)), ((0.5, 0.5), (0.55, 0.9)), ((0.7, 0.7), (0.3, 0.65)))
+
+
+def measure_precision(narrow: bool, device: torch.device) -> dict[str, list[dict]]:
+    """Return the rows of both tables, on the shape of SD 1.5."""
+    # Else the reference's convolutions were rounded to ten bits on a GPU.
+    torch.backends.cudnn.allow_tf32 = False
+    shape = find_shape("sd15", narrow)
+    whole = freeze(random_unet(shape, device), device, torch.float32)
+    half = freeze(copy.deepcopy(whole), device, torch.float16)
+    sigmas = ddim_sigmas(scaled_linear_sigmas(), shape.steps, STRENGTH).float()
+    generator = torch.Generator().manual_seed(3)
+    latent = torch.randn(1, 4, shape.side // 8, shape.side // 8, generator=generator).to(device)
+    noisy = latent * (1 + sigmas[0] ** 2).sqrt()
+    points = points_on(shape.side, PAIRS)
+    networks = {"float32": whole, "float16": half}
+    return {
+        "gradients": _gradients(networks, shape, noisy, float(sigmas[0]), points),
+        "agreement": _agreement(networks, shape, noisy, sigmas, points),
+    }
+
+
+def _gradients(networks: dict, shape: Shape, noisy: Tensor, sigma: float, points: DragPoints) -> list[dict]:
+    """Return what the first gradient of the bottleneck loses in half precision, at loss scale 1 and at the core's."""
+    rows, reference = [], None
+    for precision, scale in (("float32", 1.0), ("float16", 1.0), ("float16", FLOAT16_LOSS_SCALE)):
+        gradient = _gradient(_model(networks[precision], shape, "eager"), noisy, sigma, points, scale)
+        reference = gradient if reference is None else reference
+        rows.append(
+            {
+                "precision": precision,
+                "loss scale": scale,
+                "zero": float((gradient == 0).float().mean()),
+                "not finite": float((~gradient.isfinite()).float().mean()),
+                "largest": float(gradient.abs().max()),
+                "median": float(gradient.abs().median()),
+                "off float32": float((gradient - reference).norm() / reference.norm()),
+            }
+        )
+    return rows
+
+
+def _gradient(model: LoadedModel, noisy: Tensor, sigma: float, points: DragPoints, scale: float) -> Tensor:
+    unet = model.split_unet("", points.width, points.height)
+    encoded = unet.encode(noisy, sigma)
+    bottleneck = encoded.bottleneck.clone().requires_grad_(True)
+    feature = unet.decode(encoded, bottleneck, to_tap=True).feature
+    grid = (CELLS_PER_LATENT * noisy.shape[-1], CELLS_PER_LATENT * noisy.shape[-2])
+    handles, targets = (cells.to(noisy.device) for cells in points.on_grid(*grid))
+    loss = motion_loss(feature, handles, targets, radius=1, grid=grid)
+    return torch.autograd.grad(loss * scale, [bottleneck])[0] / scale
+
+
+def _agreement(networks: dict, shape: Shape, noisy: Tensor, sigmas: Tensor, points: DragPoints) -> list[dict]:
+    """Return how far pairs of whole optimisations with preset `paper` agree; on a CPU there are no graphs."""
+    accelerations = ("eager", "cudagraph") if noisy.is_cuda else ("eager",)
+    config, rows = preset("paper", iterations=shape.iterations), []
+    for mask in (None, middle_mask(shape.side)):
+        runs: dict[str, DragEdit] = {}
+        for precision, network in networks.items():
+            for acceleration in accelerations:
+                model = _model(network, shape, acceleration)
+                name = f"{precision} {acceleration}"
+                for run in (name, f"{name}, again"):
+                    unet = model.accelerated(model.split_unet("", shape.side, shape.side))
+                    runs[run] = optimise(unet, noisy, sigmas, points, mask=mask, config=config)
+                del model, unet
+                free()
+        pairs = [(f"{name}, again", name) for name in runs if not name.endswith("again")]
+        pairs += [("float16 eager", "float32 eager")]
+        if noisy.is_cuda:
+            pairs += [(f"{precision} cudagraph", f"{precision} eager") for precision in networks]
+            pairs += [("float16 cudagraph", "float32 eager")]
+        rows += [
+            {"mask": str(mask is not None), "pair": f"{a} / {b}", **_difference(runs[a], runs[b])} for a, b in pairs
+        ]
+    return rows
+
+
+def _difference(one: DragEdit, other: DragEdit) -> dict[str, Any]:
+    """Return how far two edits are from each other.
+
+    bottleneck: the distance beside the change that the second made. way: of its point that moved most, pixels.
+    points: largest distance of a tracked point, pixels, on the way and at its end. alike: trackings until one differs.
+    """
+    change = (other.bottlenecks - other.originals).norm()
+    steps = min(len(one.path), len(other.path))
+    distances = (one.path[:steps] - other.path[:steps]).norm(dim=2).amax(1)
+    return {
+        "iterations": f"{one.iterations} / {other.iterations}",
+        "bottleneck": float((one.bottlenecks - other.bottlenecks).norm() / change),
+        "largest difference": float((one.bottlenecks - other.bottlenecks).abs().max()),
+        "way": float((other.path[1:] - other.path[:-1]).norm(dim=2).sum(0).max()),
+        "points, on the way": float(distances.max()),
+        "points, at the end": float((one.path[-1] - other.path[-1]).norm(dim=1).max()),
+        "alike": f"{int((distances == 0).cumprod(0).sum()) - 1} of {steps - 1}",
+    }
+
+
+def _model(network: torch.nn.Module, shape: Shape, acceleration: str) -> LoadedModel:
+    """Return the network as a model that is never asked for pictures."""
+
+    def no_pictures(_: Any) -> Tensor:
+        raise NotImplementedError
+
+    prompt = random_prompt(shape, network.device)
+    return LoadedModel(
+        "random weights", network, scaled_linear_sigmas(), "epsilon", shape.side, no_pictures, no_pictures,
+        lambda text, width, height: prompt, acceleration=acceleration,
+    )  # fmt: skip
