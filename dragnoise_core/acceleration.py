@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -152,17 +152,17 @@ class GraphedUNet:
         return (decoded.feature,) if to_tap else (decoded.feature, decoded.epsilon)
 
 
-def choose_graphs(acceleration: str, network: torch.nn.Module) -> Graphs | None:
+def choose_graphs(acceleration: str, network: torch.nn.Module, obstacle: str | None = None) -> Graphs | None:
     """Return the Graphs for a network, or None where it is to run as Python.
 
-    acceleration: "auto" (graphs where they can be captured), "eager" or "cudagraph". Raises DragNoiseError for
-    another word, and where "cudagraph" is impossible.
+    acceleration: "auto" (graphs where they can be captured), "eager" or "cudagraph". obstacle: why none can be, where
+    the caller knows one. Raises DragNoiseError for another word, and where "cudagraph" is impossible.
     """
     if acceleration not in ACCELERATIONS:
         raise DragNoiseError(f"acceleration is {acceleration!r}; choose one of {', '.join(ACCELERATIONS)}.")
     if acceleration == "eager":
         return None
-    reason = obstacle(network.parameters(), network.modules())
+    reason = obstacle or _obstacle(network)
     if reason is None:
         return Graphs(required=acceleration == "cudagraph")
     if acceleration == "cudagraph":
@@ -171,16 +171,15 @@ def choose_graphs(acceleration: str, network: torch.nn.Module) -> Graphs | None:
     return None
 
 
-def obstacle(weights: Iterable[Tensor], modules: Iterable[torch.nn.Module]) -> str | None:
-    """Return why no CUDA graph can be captured of a network with these weights and modules; None if nothing is."""
-    devices = {weight.device for weight in weights}
+def _obstacle(network: torch.nn.Module) -> str | None:
+    devices = {weight.device for weight in network.parameters()}
     if {device.type for device in devices} != {"cuda"}:
         return f"the weights are on {', '.join(sorted(map(str, devices)))}"
     if torch.version.hip:
         return "the GPU is driven by ROCm"
     if len(devices) > 1:
         return "the weights are on several GPUs"
-    for module in modules:
+    for module in network.modules():
         if module._forward_hooks or module._forward_pre_hooks or hasattr(module, "_hf_hook"):
             return f"a {type(module).__name__} has hooks, which a graph would not call"
     return None

@@ -6,10 +6,8 @@ decoder runs from what was heard, outside inference mode, with every weight repl
 storage that needs no gradient. The shared model gets its own weights back before anybody else sees it.
 """
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.model_patcher
 import torch
@@ -18,11 +16,11 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel, Upsample, 
 from comfy.model_sampling import EPS
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
+from torch.utils.checkpoint import checkpoint
 
 from ..dragnoise_core.errors import DragNoiseError
 from ..dragnoise_core.split_unet import Decoded, Encoded
+from .frozen_weights import FrozenWeights, makes_weights, normal_copy
 
 KEY = "dragnoise"
 
@@ -54,7 +52,7 @@ class ComfySplitUNet:
         self.guider = guider
         self.extra_args = extra_args
         self.model_sampling = guider.inner_model.model_sampling
-        self.stand_ins: dict[torch.nn.Parameter, torch.nn.Parameter] = {}
+        self.weights = FrozenWeights()
 
     def encode(self, x: Tensor, sigma: float) -> Encoded:
         """See SplitUNet. Runs the host's whole model once, in inference mode, and keeps what the decoder needs.
@@ -64,8 +62,9 @@ class ComfySplitUNet:
         heard = _Heard(x)
         options = comfy.model_patcher.create_model_options_clone(self.extra_args["model_options"])
         add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, heard.listen, options, is_model_options=True)
+        levels = x.new_full((len(x),), sigma)
         with torch.inference_mode():
-            self.guider(x, x.new_full((len(x),), sigma), model_options=options, seed=self.extra_args.get("seed"))
+            self.guider(x, levels, model_options=options, seed=self.extra_args.get("seed"))
         if heard.unet is None:
             raise DragNoiseError(
                 f"no conditioning is active at sigma {sigma:.3f}; give the prompt for the whole sampling range."
@@ -73,69 +72,68 @@ class ComfySplitUNet:
         bottleneck = heard.bottleneck.to(torch.promote_types(heard.bottleneck.dtype, torch.float32))
         if heard.residual is not None:
             bottleneck = bottleneck - heard.residual
-        return Encoded(bottleneck, _State(x, sigma, heard))
+        return Encoded(bottleneck, _State(x, levels, heard))
 
     def decode(self, encoded: Encoded, bottleneck: Tensor, *, to_tap: bool) -> Decoded:
         """See SplitUNet. Runs the host's output blocks on copies of what `encode` kept."""
-        heard = encoded.state.heard
-        unet = heard.unet
-        options = dict(heard.options)
-        with self._differentiable(heard):
+        state, heard = encoded.state, encoded.state.heard
+        with self.weights.in_place(heard.unet, heard.foreign_tensors):
             hidden = bottleneck.to(heard.bottleneck.dtype).clone()
             if heard.residual is not None:
                 hidden = hidden + heard.residual
-            feature = None
-            last = tap_index(unet)
-            for index, block in enumerate(unet.output_blocks):
-                options["block"] = ("output", index)
-                hidden, skip = heard.patched(hidden, heard.skips[index], options)
-                following = heard.skips[index + 1].shape if index + 1 < len(heard.skips) else None
-                joined = torch.cat([hidden, skip], dim=1)
-                hidden = forward_timestep_embed(block, joined, heard.embedding, heard.context, options, following)
-                if index == last:
-                    feature = hidden
-                    if to_tap:
-                        return Decoded(feature, None)
-            return Decoded(feature, self._epsilon(unet.out(hidden.to(heard.dtype)).float(), encoded.state))
+            inputs = DecoderInputs(tuple(heard.skips), heard.embedding, heard.context)
+            feature, output = decode_blocks(heard.unet, hidden, inputs, heard.options, to_tap, heard.patched)
+            if to_tap:
+                return Decoded(feature, None)
+            return Decoded(feature, epsilon(self.model_sampling, output.to(heard.dtype), state.x, state.sigma))
 
-    def _epsilon(self, output: Tensor, state: "_State") -> Tensor:
-        sampling = self.model_sampling
-        if type(sampling).calculate_denoised is EPS.calculate_denoised:
-            return output
-        sigma = state.x.new_full((len(state.x),), state.sigma)
-        return (state.x - sampling.calculate_denoised(sigma, output, state.x)) / state.sigma
 
-    @contextlib.contextmanager
-    def _differentiable(self, heard: "_Heard") -> Iterator[None]:
-        """Leave inference mode, gradients as the caller has them: leaving alone would turn them on."""
-        gradient = torch.is_grad_enabled()
-        tensors = _NormalTensors() if heard.foreign_tensors else contextlib.nullcontext()
-        with torch.inference_mode(False), torch.set_grad_enabled(gradient), self._without_gradient(heard.unet), tensors:
-            yield
+class DecoderInputs(NamedTuple):
+    """What the output blocks need beside the bottleneck. skips: in the order in which they are used."""
 
-    @contextlib.contextmanager
-    def _without_gradient(self, unet: UNetModel) -> Iterator[None]:
-        """Put gradient-free stand-ins in place of the decoder's weights; whatever happens, the weights come back."""
-        replaced = []
-        try:
-            for root in (unet.output_blocks, unet.out):
-                for module in root.modules():
-                    for name, weight in module._parameters.items():
-                        # Quantised tensor subclasses make a new tensor on every use and need no stand-in.
-                        if type(weight) in (torch.nn.Parameter, Tensor):
-                            replaced.append((module, name, weight))
-                            module._parameters[name] = self._stand_in(weight)
-            yield
-        finally:
-            for module, name, weight in replaced:
-                module._parameters[name] = weight
+    skips: tuple[Tensor, ...]
+    embedding: Tensor
+    context: Tensor | None
 
-    def _stand_in(self, weight: Tensor) -> torch.nn.Parameter:
-        """Return a normal tensor over the weight's own storage: no copy, no gradient, no trace of inference mode."""
-        known = self.stand_ins.get(weight)
-        if known is None or known.data_ptr() != weight.data_ptr():
-            known = self.stand_ins[weight] = torch.nn.Parameter(_alias(weight), requires_grad=False)
-        return known
+
+def decode_blocks(
+    unet: UNetModel,
+    hidden: Tensor,
+    inputs: DecoderInputs,
+    options: dict,
+    to_tap: bool,
+    patched=lambda hidden, skip, options: (hidden, skip),
+    low_memory: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """Return the feature at the tap and, unless `to_tap`, the U-Net's output, from the host's output blocks.
+
+    patched: what becomes of a block's two inputs. low_memory: keep no activations of a block for the gradient but
+    compute them again.
+    """
+    options, feature, last = dict(options), None, tap_index(unet)
+    for index, block in enumerate(unet.output_blocks):
+        options["block"] = ("output", index)
+        hidden, skip = patched(hidden, inputs.skips[index], options)
+        following = inputs.skips[index + 1].shape if index + 1 < len(inputs.skips) else None
+        joined = torch.cat([hidden, skip], dim=1)
+        arguments = (block, joined, inputs.embedding, inputs.context, dict(options), following)
+        if low_memory and torch.is_grad_enabled():
+            hidden = checkpoint(forward_timestep_embed, *arguments, use_reentrant=False, preserve_rng_state=False)
+        else:
+            hidden = forward_timestep_embed(*arguments)
+        if index == last:
+            feature = hidden
+            if to_tap:
+                return feature, None
+    return feature, unet.out(hidden)
+
+
+def epsilon(sampling, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+    """Return epsilon, [B, 4, H, W], whatever the model predicts. x: the latent at `sigma`, [B]."""
+    output = output.float()
+    if type(sampling).calculate_denoised is EPS.calculate_denoised:
+        return output
+    return (x - sampling.calculate_denoised(sigma, output, x)) / sigma.view(-1, 1, 1, 1)
 
 
 class WholeUNet:
@@ -162,7 +160,7 @@ class WholeUNet:
 @dataclass(frozen=True, eq=False)
 class _State:
     x: Tensor
-    sigma: float
+    sigma: Tensor
     heard: "_Heard"
 
 
@@ -190,14 +188,14 @@ class _Heard:
         self.unet = executor.class_obj
         self.prompts = transformer_options["uuids"]
         self.dtype = x.dtype
-        self.context = _copy(context)
-        self.residual = _copy(middle_residual(control))
+        self.context = normal_copy(context)
+        self.residual = normal_copy(middle_residual(control))
         patches = dict(transformer_options.get("patches", {}))
         # Ours comes first: the decoder is given what the other patches get to see, and runs them itself.
         self.foreign_tensors = (
             any(patches.values())
             or any(transformer_options.get("patches_replace", {}).values())
-            or any(map(_makes_weights, self.unet.output_blocks.modules()))
+            or any(map(makes_weights, self.unet.output_blocks.modules()))
         )
         self.patches = patches.get("output_block_patch", [])
         patches["output_block_patch"] = [self._keep_block, *self.patches]
@@ -205,20 +203,20 @@ class _Heard:
         options = {**transformer_options, "patches": patches}
         output = executor(x, timesteps, context, y, control, options, **others)
         if self.unet.num_classes is not None:
-            self.embedding = _copy(self.embedding + self.unet.label_emb(y))
+            self.embedding = normal_copy(self.embedding + self.unet.label_emb(y))
         return output
 
     def _keep_embedding(self, embedding: Tensor, channels: int, options: dict) -> Tensor:
-        self.embedding = _copy(embedding)
+        self.embedding = normal_copy(embedding)
         return embedding
 
     def _keep_block(self, hidden: Tensor, skip: Tensor, options: dict) -> tuple[Tensor, Tensor]:
         if options["block"] == ("output", 0):
-            self.bottleneck = _copy(hidden)
+            self.bottleneck = normal_copy(hidden)
             patches = {**options["patches"], "output_block_patch": self.patches}
             # Not every backend of attention has a backward pass; PyTorch's has, everywhere.
-            self.options = {**options, "patches": patches, "optimized_attention_override": _differentiable_attention}
-        self.skips.append(_copy(skip))
+            self.options = {**options, "patches": patches, "optimized_attention_override": differentiable_attention}
+        self.skips.append(normal_copy(skip))
         return hidden, skip
 
     def patched(self, hidden: Tensor, skip: Tensor, options: dict) -> tuple[Tensor, Tensor]:
@@ -230,42 +228,5 @@ class _Heard:
         return hidden, skip
 
 
-class _NormalTensors(TorchFunctionMode):
-    """Shows every operation aliases in place of inference tensors: patches and weight functions bring theirs along.
-
-    It makes an iteration about a third slower, so it is on only where there are such.
-    """
-
-    def __torch_function__(self, function, types, arguments=(), options=None):
-        arguments, options = tree_map(_normal, (arguments, options or {}))
-        return function(*arguments, **options)
-
-
-def _makes_weights(module: torch.nn.Module) -> bool:
-    # `_v`: hosts with dynamic memory keep a module's loaded weights outside its parameters.
-    return (
-        bool(getattr(module, "weight_function", ()))
-        or bool(getattr(module, "bias_function", ()))
-        or hasattr(module, "_v")
-    )
-
-
-def _normal(value: Any) -> Any:
-    return _alias(value) if isinstance(value, Tensor) and value.is_inference() else value
-
-
-def _alias(tensor: Tensor) -> Tensor:
-    """Return a normal tensor over the same storage, without gradient."""
-    with torch.no_grad():
-        alias = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-        return alias.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
-
-
-def _copy(tensor: Tensor | None) -> Tensor | None:
-    """Return a copy that is no inference tensor."""
-    with torch.inference_mode(False), torch.no_grad():
-        return None if tensor is None else tensor.clone()
-
-
-def _differentiable_attention(attention, *arguments, **options):
+def differentiable_attention(attention, *arguments, **options):
     return attention_pytorch(*arguments, **options)

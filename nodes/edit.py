@@ -13,21 +13,25 @@ from ..dragnoise_core.edit import load_edit, save_edit
 from ..dragnoise_core.errors import DragNoiseError
 from ..dragnoise_core.points import DragPoints
 from ..dragnoise_core.schedule import ddim_sigmas
-from .host_sampling import check_model, denoise, noise_table
+from .host_sampling import check_model, noise_table
 from .host_types import (
     CATEGORY,
     DragEditType,
     DragPointsType,
+    acceleration_input,
+    advanced,
     content_hash,
     inside,
+    low_memory_input,
     stored_file,
     to_core_image,
     to_host_image,
 )
 from .inversion import run_inversion, schedule_inputs
-from .optimisation import SHOWN_FIRST, edit_ui, preset_input, read_config, run_optimisation, setting_input
+from .optimisation import SHOWN_FIRST, edit_ui, preset_input, read_config, setting_input
+from .plain_unet import Speed
 from .progress import NodeProgress, describe, show_text
-from .propagation import apply_edit
+from .propagation import run_drag
 
 
 class DragNoiseEdit(io.ComfyNode):
@@ -51,6 +55,7 @@ class DragNoiseEdit(io.ComfyNode):
                 preset_input(),
                 *schedule_inputs(),
                 *(setting_input(name) for name in SHOWN_FIRST),
+                *advanced(acceleration_input(), low_memory_input()),
             ],
             outputs=[
                 io.Image.Output(
@@ -65,7 +70,19 @@ class DragNoiseEdit(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, vae, positive, image, points, preset, steps, strength, mask=None, **settings
+        cls,
+        model,
+        vae,
+        positive,
+        image,
+        points,
+        preset,
+        steps,
+        strength,
+        mask=None,
+        acceleration="auto",
+        low_memory=False,
+        **settings,
     ) -> io.NodeOutput:
         check_model(model)
         config = read_config(preset, settings)
@@ -88,11 +105,11 @@ class DragNoiseEdit(io.ComfyNode):
         total = 2 * levels + config.iterations
         progress = NodeProgress(model, total, on_padded, cls.hidden.unique_id, (width, height))
         clean = vae.encode(to_host_image(padded))
-        noisy = run_inversion(model, positive, clean, sigmas, 0, progress)
+        speed = Speed(acceleration, low_memory)
+        noisy = run_inversion(model, positive, clean, sigmas, 0, progress, speed)
         progress.next_phase(levels)
-        edit = run_optimisation(model, positive, noisy, sigmas, on_padded, mask, config, progress)
-        progress.next_phase(config.iterations)
-        edited = denoise(apply_edit(model, edit), positive, noisy, sigmas, callback=progress)
+        edit, edited = run_drag(model, positive, noisy, sigmas, on_padded, mask, config, progress, speed)
+        progress.finish()
         result = vae.decode(edited)[:, :height, :width]
         report = describe(edit)
         show_text(cls.hidden.unique_id, report)

@@ -9,13 +9,14 @@ import comfy.samplers
 import comfy.utils
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
-from comfy.patcher_extension import WrappersMP
+from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ..dragnoise_core.errors import DragNoiseError
 from ..dragnoise_core.progress import Callback, Progress
 from ..dragnoise_core.schedule import check_sigmas, to_variance_preserving
 from .comfy_unet import KEY, ComfySplitUNet, WholeUNet, tap_index
+from .plain_unet import AUTOMATIC, HeldGraphs, PlainComfyUNet, Speed, is_plain
 
 TRAINING_STEPS = 1000
 # Set in a model's transformer options by DragNoise Apply.
@@ -81,15 +82,16 @@ def check_levels(sigmas: Tensor, model) -> None:
         )
 
 
-def invert_with(model, positive, samples: Tensor, sigmas: Tensor, body: Body) -> Tensor:
-    """Run `body(unet, latent, sigmas)` on a WholeUNet inside the host's sampling; return what it returns.
+def invert_with(model, positive, samples: Tensor, sigmas: Tensor, body: Body, speed: Speed = AUTOMATIC) -> Tensor:
+    """Run `body(unet, latent, sigmas)` inside the host's sampling; return what it returns.
 
-    samples: as the host scales latents; the body gets and returns model units.
+    unet: a WholeUNet, or a PlainComfyUNet where that is the same. samples: as the host scales latents; the body gets
+    and returns model units.
     """
-    return _run(_listenable(model), positive, samples, sigmas, CoreSampler(WholeUNet, body))
+    return _run_core(_listenable(model), positive, samples, sigmas, WholeUNet, body, speed)
 
 
-def drag_with(model, positive, samples: Tensor, sigmas: Tensor, body: Body) -> Tensor:
+def drag_with(model, positive, samples: Tensor, sigmas: Tensor, body: Body, speed: Speed = AUTOMATIC) -> Tensor:
     """As `invert_with`, on a ComfySplitUNet, with room in memory for the backward pass."""
     for part in positive:
         if "area" in part[1]:
@@ -98,7 +100,12 @@ def drag_with(model, positive, samples: Tensor, sigmas: Tensor, body: Body) -> T
             )
     model = _listenable(model)
     model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _reserve_for_backward)
-    return _run(model, positive, samples, sigmas, CoreSampler(ComfySplitUNet, body))
+    return _run_core(model, positive, samples, sigmas, ComfySplitUNet, body, speed)
+
+
+def runs_plainly(model, positive) -> bool:
+    """Return whether `drag_with` may run the model without the host's guider: nothing takes part but one prompt."""
+    return is_plain(_listenable(model), positive)
 
 
 def _reserve_for_backward(executor, model, noise_shape, *arguments, **others):
@@ -140,7 +147,7 @@ class CoreSampler(comfy.samplers.Sampler):
     Outside inference mode, so that the function may use gradients; the host's model calls go back into it.
     """
 
-    def __init__(self, adapter: type, body: Body) -> None:
+    def __init__(self, adapter: Callable[[Any, dict], Any], body: Body) -> None:
         self.adapter = adapter
         self.body = body
 
@@ -153,12 +160,28 @@ class CoreSampler(comfy.samplers.Sampler):
 
 
 def _listenable(model):
-    """Return a clone whose U-Net runs every time and as Python."""
+    """Return a clone whose U-Net runs every time and as Python. Both hold the same graphs."""
+    HeldGraphs.of(model)
     clone = model.clone()
     for wrappers in clone.wrappers.values():
         for key in SKIPPED_WRAPPERS:
             wrappers.pop(key, None)
     return clone
+
+
+def _run_core(model, positive, samples, sigmas, adapter: type, body: Body, speed: Speed) -> Tensor:
+    """Run the body on a PlainComfyUNet, as fast as it can be, where it does the same, else on the adapter."""
+    if not is_plain(model, positive):
+        return _run(model, positive, samples, sigmas, CoreSampler(adapter, body))
+    held = HeldGraphs.of(model)
+    model.add_callback_with_key(CallbacksMP.ON_DETACH, KEY, held.drop)
+
+    def choose(guider, extra_args: dict) -> Any:
+        if not PlainComfyUNet.fits(guider):
+            return adapter(guider, extra_args)
+        return held.accelerate(PlainComfyUNet(guider, extra_args, speed.low_memory), speed)
+
+    return _run(model, positive, samples, sigmas, CoreSampler(choose, body))
 
 
 def _run(model, positive, samples, sigmas, sampler, negative=None, cfg=1.0, callback=None) -> Tensor:

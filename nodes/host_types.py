@@ -9,6 +9,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..dragnoise_core.acceleration import ACCELERATIONS
 from ..dragnoise_core.errors import DragNoiseError
 
 CATEGORY = "DragNoise"
@@ -51,6 +52,28 @@ def advanced(*inputs: io.Input) -> list[io.Input]:
     for entry in inputs:
         entry.extra_dict = {**entry.extra_dict, "advanced": True}
     return list(inputs)
+
+
+def acceleration_input() -> io.Input:
+    """The choice between CUDA graphs and Python, alike in every node that runs the model."""
+    return io.Combo.Input(
+        "acceleration",
+        options=list(ACCELERATIONS),
+        default="auto",
+        optional=True,
+        tooltip="auto: CUDA graphs where they can be captured: several times faster on an NVIDIA GPU, the first time "
+        "slower. eager: without. cudagraph: with, or an error that says why not.",
+    )
+
+
+def low_memory_input() -> io.Input:
+    """The choice of less memory, alike in every node that drags."""
+    return io.Boolean.Input(
+        "low_memory",
+        default=False,
+        optional=True,
+        tooltip="Keeps less in memory for every gradient step and computes it again: slower, for small GPUs.",
+    )
 
 
 def stored_file(name: str, purpose: str) -> str:

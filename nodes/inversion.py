@@ -8,7 +8,8 @@ from torch import Tensor
 from ..dragnoise_core.inversion import invert
 from ..dragnoise_core.schedule import ddim_sigmas
 from .host_sampling import check_model, denoise, invert_with, noise_table
-from .host_types import CATEGORY, advanced, latent_samples
+from .host_types import CATEGORY, acceleration_input, advanced, latent_samples
+from .plain_unet import AUTOMATIC, Speed
 from .progress import NodeProgress, show_text
 
 
@@ -43,6 +44,7 @@ class DragNoiseInvert(io.ComfyNode):
                         optional=True,
                         tooltip="Also sample back without an edit and measure how much of the picture returns.",
                     ),
+                    acceleration_input(),
                 ),
             ],
             outputs=[
@@ -62,13 +64,15 @@ class DragNoiseInvert(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, positive, latent, steps, strength, refinements=0, check=False) -> io.NodeOutput:
+    def execute(
+        cls, model, positive, latent, steps, strength, refinements=0, check=False, acceleration="auto"
+    ) -> io.NodeOutput:
         check_model(model)
         clean = latent_samples(latent, model)
         sigmas = ddim_sigmas(noise_table(model), steps, strength)
         levels = len(sigmas) - 1
         progress = NodeProgress(model, levels * (1 + check))
-        noisy = run_inversion(model, positive, clean, sigmas, refinements, progress)
+        noisy = run_inversion(model, positive, clean, sigmas, refinements, progress, Speed(acceleration))
         reconstruction = 0.0
         if check:
             progress.next_phase(levels)
@@ -93,13 +97,15 @@ def schedule_inputs() -> list[io.Input]:
     ]
 
 
-def run_inversion(model, positive, samples: Tensor, sigmas: Tensor, refinements: int, progress) -> Tensor:
+def run_inversion(
+    model, positive, samples: Tensor, sigmas: Tensor, refinements: int, progress, speed: Speed = AUTOMATIC
+) -> Tensor:
     """Return the noisy latent of `samples`, both as the host scales latents, [1, C, h, w]."""
 
     def body(unet, latent: Tensor, levels: Tensor) -> Tensor:
         return invert(unet, latent, levels, refinements=refinements, callback=progress)
 
-    return invert_with(model, positive, samples, sigmas, body)
+    return invert_with(model, positive, samples, sigmas, body, speed)
 
 
 def signal_to_noise(wanted: Tensor, got: Tensor) -> float:

@@ -10,7 +10,17 @@ from ..dragnoise_core.edit import DragEdit
 from ..dragnoise_core.optimisation import optimise
 from ..dragnoise_core.points import DragPoints
 from .host_sampling import check_levels, check_model, drag_with
-from .host_types import CATEGORY, DragEditType, DragPointsType, advanced, latent_samples, one_mask
+from .host_types import (
+    CATEGORY,
+    DragEditType,
+    DragPointsType,
+    acceleration_input,
+    advanced,
+    latent_samples,
+    low_memory_input,
+    one_mask,
+)
+from .plain_unet import AUTOMATIC, Speed
 from .progress import NodeProgress, describe, path_text, show_text
 
 AS_PRESET = "as preset"
@@ -59,7 +69,11 @@ class DragNoiseOptimize(io.ComfyNode):
                 ),
                 preset_input(),
                 *(setting_input(name) for name in SHOWN_FIRST),
-                *advanced(*(setting_input(f.name) for f in fields(OptimisationConfig) if f.name not in SHOWN_FIRST)),
+                *advanced(
+                    *(setting_input(f.name) for f in fields(OptimisationConfig) if f.name not in SHOWN_FIRST),
+                    acceleration_input(),
+                    low_memory_input(),
+                ),
             ],
             outputs=[
                 DragEditType.Output(
@@ -71,12 +85,25 @@ class DragNoiseOptimize(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, positive, latent, sigmas, points, preset="default", mask=None, **settings) -> io.NodeOutput:
+    def execute(
+        cls,
+        model,
+        positive,
+        latent,
+        sigmas,
+        points,
+        preset="default",
+        mask=None,
+        acceleration="auto",
+        low_memory=False,
+        **settings,
+    ) -> io.NodeOutput:
         check_model(model)
         check_levels(sigmas, model)
         config = read_config(preset, settings)
         progress = NodeProgress(model, config.iterations, points, cls.hidden.unique_id)
-        edit = run_optimisation(model, positive, latent_samples(latent, model), sigmas, points, mask, config, progress)
+        speed, samples = Speed(acceleration, low_memory), latent_samples(latent, model)
+        edit = run_optimisation(model, positive, samples, sigmas, points, mask, config, progress, speed)
         report = describe(edit)
         show_text(cls.hidden.unique_id, report)
         return io.NodeOutput(edit, report, ui=edit_ui(edit, report, points))
@@ -113,7 +140,15 @@ def read_config(name: str, settings: dict) -> OptimisationConfig:
 
 
 def run_optimisation(
-    model, positive, samples: Tensor, sigmas: Tensor, points: DragPoints, mask, config: OptimisationConfig, progress
+    model,
+    positive,
+    samples: Tensor,
+    sigmas: Tensor,
+    points: DragPoints,
+    mask,
+    config: OptimisationConfig,
+    progress,
+    speed: Speed = AUTOMATIC,
 ) -> DragEdit:
     """Return the edit that drags `points` on the picture of the noisy latent `samples`, as the host scales it."""
     found = []
@@ -122,7 +157,7 @@ def run_optimisation(
         found.append(optimise(unet, latent, levels, points, mask=one_mask(mask), config=config, callback=progress))
         return latent
 
-    drag_with(model, positive, samples, sigmas, body)
+    drag_with(model, positive, samples, sigmas, body, speed)
     return found[0]
 
 

@@ -48,6 +48,10 @@ class NodeProgress:
         """Count the following phase's steps after the `steps` of the one that ended."""
         self.before += steps
 
+    def finish(self) -> None:
+        """Fill the bar where phases had less to do than they might have had."""
+        self.bar.update_absolute(self.bar.total)
+
     def __call__(self, progress: Progress) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
         if progress.points is not None:

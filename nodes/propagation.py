@@ -6,11 +6,18 @@ from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..dragnoise_core.configuration import OptimisationConfig
 from ..dragnoise_core.edit import DragEdit
+from ..dragnoise_core.optimisation import drag
+from ..dragnoise_core.points import DragPoints
 from ..dragnoise_core.propagation import active_optimisation, check_schedule, correct, propagate
+from ..dragnoise_core.sampling import sample
+from ..dragnoise_core.schedule import to_variance_exploding
 from .comfy_unet import KEY, middle_residual
-from .host_sampling import EDITED, check_kind, check_levels, check_model, denoise
-from .host_types import CATEGORY, DragEditType, latent_samples
+from .host_sampling import EDITED, check_kind, check_levels, check_model, denoise, drag_with, noise_table, runs_plainly
+from .host_types import CATEGORY, DragEditType, acceleration_input, advanced, latent_samples, one_mask
+from .optimisation import run_optimisation
+from .plain_unet import AUTOMATIC, Speed
 from .progress import NodeProgress
 
 RESIDUAL = "dragnoise_residual"
@@ -83,6 +90,7 @@ class DragNoiseSample(io.ComfyNode):
                     optional=True,
                     tooltip="Guidance; needs a negative prompt. 1 keeps an inverted picture as it was.",
                 ),
+                *advanced(acceleration_input()),
             ],
             outputs=[
                 io.Latent.Output(
@@ -95,17 +103,69 @@ class DragNoiseSample(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, positive, latent, sigmas, edit=None, negative=None, cfg=1.0) -> io.NodeOutput:
+    def execute(
+        cls, model, positive, latent, sigmas, edit=None, negative=None, cfg=1.0, acceleration="auto"
+    ) -> io.NodeOutput:
         check_kind(model)
         check_levels(sigmas, model)
         if edit is not None:
             check_model(model)
             check_schedule(edit, sigmas)
-            model = apply_edit(model, edit)
         progress = NodeProgress(model, len(sigmas) - 1, edit.points if edit else None)
         samples = latent_samples(latent, model)
-        clean = denoise(model, positive, samples, sigmas, negative=negative, cfg=cfg, callback=progress)
+        if negative is None and runs_plainly(model, positive):
+            clean = sample_plainly(model, positive, samples, sigmas, edit, progress, Speed(acceleration))
+        else:
+            model = model if edit is None else apply_edit(model, edit)
+            clean = denoise(model, positive, samples, sigmas, negative=negative, cfg=cfg, callback=progress)
         return io.NodeOutput({"samples": clean})
+
+
+def sample_plainly(
+    model, positive, samples: Tensor, sigmas: Tensor, edit: DragEdit | None, progress, speed: Speed = AUTOMATIC
+) -> Tensor:
+    """Return what `denoise` returns of the model with the edit applied, where nothing but one prompt takes part."""
+
+    def body(unet, latent: Tensor, levels: Tensor) -> Tensor:
+        return ending(model, sample(unet, latent, levels, edit=edit, callback=progress), levels)
+
+    return drag_with(model, positive, samples, sigmas, body, speed)
+
+
+def ending(model, clean: Tensor, levels: Tensor) -> Tensor:
+    """Return what sampling gave as a sampler node leaves it: noisy where the levels stop before the model's lowest."""
+    last = float(levels[-1])
+    return to_variance_exploding(clean, last) if last > noise_table(model)[0] * 1.001 else clean
+
+
+def run_drag(
+    model,
+    positive,
+    samples: Tensor,
+    sigmas: Tensor,
+    points: DragPoints,
+    mask,
+    config: OptimisationConfig,
+    progress,
+    speed: Speed,
+) -> tuple[DragEdit, Tensor]:
+    """Return the edit, as `run_optimisation` does, and the latent sampled with it."""
+    if not runs_plainly(model, positive):
+        edit = run_optimisation(model, positive, samples, sigmas, points, mask, config, progress, speed)
+        progress.next_phase(config.iterations)
+        return edit, denoise(apply_edit(model, edit), positive, samples, sigmas, callback=progress)
+    found = []
+
+    def body(unet, latent: Tensor, levels: Tensor) -> Tensor:
+        dragged = drag(unet, latent, levels, points, mask=one_mask(mask), config=config, callback=progress)
+        found.append(dragged.edit)
+        progress.next_phase(config.iterations)
+        # On from where the optimisation has walked to.
+        clean = sample(unet, dragged.latent, levels, edit=dragged.edit, start=dragged.level, callback=progress)
+        return ending(model, clean, levels)
+
+    edited = drag_with(model, positive, samples, sigmas, body, speed)
+    return found[0], edited
 
 
 def with_free_steps(edit: DragEdit, free_steps: int) -> DragEdit:

@@ -9,11 +9,20 @@ from comfy_extras.nodes_freelunch import FreeU_V2
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from comfy_extras.nodes_train import TrainLoraNode
 from dragnoise_pack.dragnoise_core.errors import DragNoiseError
+from dragnoise_pack.nodes import host_sampling
 from dragnoise_pack.nodes.host_sampling import check_levels, check_model, drag_with, noise_table
 from fake_control import FakeControl
 from testing_pack.tiny_models import FAMILIES, tiny_conditioning, tiny_model
 
 SIGMAS = torch.tensor([3.0, 1.5, 0.5])
+
+
+@pytest.fixture(params=["plain", "heard"], autouse=True)
+def adapter(request, monkeypatch):
+    """Every test runs on both adapters; a model or prompt with something more to it on the one that listens anyway."""
+    if request.param == "heard":
+        monkeypatch.setattr(host_sampling, "is_plain", lambda model, positive: False)
+    return request.param
 
 
 def inside(model, positive, function, latent=None, sigmas=SIGMAS):
@@ -108,7 +117,7 @@ def test_gradient_equals_a_finite_difference(family):
 def gradient_at_tap(unet, x, before_decoding=lambda unet: None):
     """Return the gradient in the bottleneck of a function of the tap's feature."""
     encoded = unet.encode(x, 3.0)
-    before_decoding(encoded.state.heard.unet)
+    before_decoding(unet.guider.inner_model.diffusion_model)
     leaf = encoded.bottleneck.clone().requires_grad_(True)
     with torch.enable_grad():
         feature = unet.decode(encoded, leaf, to_tap=True).feature

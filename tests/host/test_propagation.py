@@ -267,7 +267,7 @@ def test_apply_and_the_hosts_euler_equal_our_sampler_on_the_default_preset(dragg
     theirs = sampled_by_the_host(DragNoiseApply.execute(model, edit)[0])
     assert len(edit.corrections) == len(edit.schedule) - 1
     assert (ours - unedited).norm() > 1e-3 * unedited.norm()
-    torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
     bottlenecks_only = apply_edit(model, replace(edit, corrections=edit.corrections[:0]))
     assert (sampled_by_the_host(bottlenecks_only) - ours).norm() > 0.1 * (ours - unedited).norm()
     # The mask is hard.
