@@ -106,6 +106,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="FILE", help="the result (default: NAME-dragged.png in this folder)")
     parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
+    parser.add_argument(
+        "--acceleration", default="auto", help="auto, eager or cudagraph: CUDA graphs or none (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--low-memory", action="store_true", help="compute again what a gradient step would keep in memory: slower"
+    )
     parser.add_argument("--json", action="store_true", help="report as JSON")
 
 

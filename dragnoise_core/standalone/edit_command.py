@@ -3,6 +3,7 @@
 import json
 from argparse import Namespace
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from ..points import MAX_TEXT_BYTES, DragPoints, parse_drag
 from ..progress import Callback, Progress
 from ..schedule import ddim_sigmas, scaled_linear_sigmas
 from .images import load_image, load_mask
-from .models import load_model
+from .models import LoadedModel, load_model
 from .pipeline import EditResult, apply_edit, edit_image
 from .process import ProcessRecorder
 from .terminal import ProgressBars, check_output, check_picture_output, describe, say
@@ -39,7 +40,7 @@ def run_edit(options: Namespace) -> None:
     points = _points(options, picture)
     mask = load_mask(options.mask) if options.mask else None
     torch.manual_seed(options.seed)
-    model = load_model(options.model, options.device, config=options.model_config)
+    model = _load(options)
     recorder = ProcessRecorder(model, picture, points) if process else None
     with ProgressBars() as bars:
         result = edit_image(
@@ -60,11 +61,16 @@ def run_apply(options: Namespace) -> None:
     out = check_picture_output(_default_out(options.out, source), source)
     _keep_inputs([out.resolve()], (options.edit,))
     edit, picture = load_edit(options.edit), load_image(source)
-    model = load_model(options.model, options.device, config=options.model_config)
+    model = _load(options)
     with ProgressBars() as bars:
         result = apply_edit(model, picture, edit, prompt=options.prompt, callback=bars)
     save_picture(result.picture, out)
     _report(options, result, {"picture": out})
+
+
+def _load(options: Namespace) -> LoadedModel:
+    model = load_model(options.model, options.device, config=options.model_config)
+    return replace(model, acceleration=options.acceleration, low_memory=options.low_memory)
 
 
 def _keep_inputs(outputs: list[Path], inputs: Iterable[str | Path | None]) -> None:

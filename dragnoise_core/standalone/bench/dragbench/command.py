@@ -3,6 +3,7 @@
 import json
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 from ....errors import DragNoiseError
@@ -57,7 +58,9 @@ def _drag(options: Namespace, root: Path, out: Path) -> dict[str, str]:
     device = usable_device(options.device)
     # Without torchrun, the GPU that torch takes by itself.
     name = f"cuda:{local}" if count > 1 and device.type == "cuda" and device.index is None else str(device)
-    return run(load_model(settings.model, name, config=options.model_config), left, out, settings)
+    # As the opponents run: their seconds are compared.
+    model = replace(load_model(settings.model, name, config=options.model_config), acceleration="eager")
+    return run(model, left, out, settings)
 
 
 def _evaluate(options: Namespace, root: Path, out: Path) -> dict[str, str]:
