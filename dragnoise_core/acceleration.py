@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -37,44 +38,37 @@ class Graphs:
     def clear(self) -> None:
         """Drop all graphs and the memory they hold."""
         self.replays: dict[Hashable, Callable] = {}
-        self.pools: dict[str, Any] = {}
-        self.static: set[int] = set()
+        self.memory: _Memory | None = None
+        self.places: set[int] = set()
 
-    def run(self, key: Hashable, function: Callable, *arguments: Any, pool: str = "model") -> Any:
+    def run(self, key: Hashable, function: Callable, *arguments: Any) -> Any:
         """Return function(*arguments), tensors in nests of tuples and dictionaries as are the results.
 
-        key: names the function together with all that it closes over. The results are the graph's own memory: they
-        last until a function of the same pool runs. pool: functions that run while results of another are in use
-        need one of their own.
+        key: names the function together with all that it closes over. The results stay where they are and are written
+        over by the next call with this key.
         """
         if self.failed:
             return function(*arguments)
-        leaves = pytree.tree_leaves(arguments)
-        key = (key, torch.is_grad_enabled(), *((leaf.shape, leaf.dtype, leaf.requires_grad) for leaf in leaves))
+        key = (key, torch.is_grad_enabled(), *((leaf.shape, leaf.dtype) for leaf in pytree.tree_leaves(arguments)))
         if key not in self.replays:
             if len(self.replays) == MOST_GRAPHS:
                 self.clear()
             # What a graph gave is read where it lies; anything else is copied to a place that stays.
-            own = pytree.tree_map(self._in_place, arguments)
+            own = pytree.tree_map(lambda leaf: leaf if leaf.data_ptr() in self.places else leaf.clone(), arguments)
             try:
-                self.replays[key] = self.capture(function, own, pool)
+                self.replays[key] = self.capture(function, own)
             except RuntimeError as error:
                 self._fail(error)
                 return function(*arguments)
-        results = self.replays[key](*arguments)
-        self.static.update(leaf.data_ptr() for leaf in pytree.tree_leaves(results))
-        return results
+            self.places.update(leaf.data_ptr() for leaf in pytree.tree_leaves(self.replays[key].results))
+        return self.replays[key](*arguments)
 
-    def capture(self, function: Callable, arguments: tuple, pool: str) -> Callable:
-        """Return a function that copies its arguments into `arguments`, replays `function` and gives its results."""
+    def capture(self, function: Callable, arguments: tuple) -> "Replay":
+        """Return the function's replay over these arguments."""
         device = pytree.tree_leaves(arguments)[0].device
         with torch.cuda.device(device), _repeatable():
-            handle = self.pools.setdefault(pool, torch.cuda.graph_pool_handle())
-            return torch.cuda.make_graphed_callables(function, arguments, num_warmup_iters=1, pool=handle)
-
-    def _in_place(self, leaf: Tensor) -> Tensor:
-        own = leaf.detach() if leaf.data_ptr() in self.static else leaf.detach().clone()
-        return own.requires_grad_(leaf.requires_grad)
+            self.memory = self.memory or _Memory()
+            return GraphReplay(function, arguments, self.memory)
 
     def _fail(self, error: RuntimeError) -> None:
         reason = str(error).splitlines()[0]
@@ -83,6 +77,55 @@ class Graphs:
         logger.warning("No CUDA graph of this model can be captured (%s): the drag runs without, slower.", reason)
         self.clear()
         self.failed = True
+
+
+class Replay:
+    """A function over arguments and results that keep their places in memory."""
+
+    def __init__(self, arguments: Any) -> None:
+        self.arguments = pytree.tree_leaves(arguments)
+        self.results: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        for place, argument in zip(self.arguments, pytree.tree_leaves(arguments), strict=True):
+            if place.data_ptr() != argument.data_ptr():
+                place.copy_(argument)
+        self.replay()
+        return self.results
+
+    def replay(self) -> None:
+        """Compute the results of what is in the arguments' places."""
+        raise NotImplementedError
+
+
+class _Memory:
+    """What the graphs of one model share: they never run at the same time, so their insides may lie in one place."""
+
+    def __init__(self) -> None:
+        self.pool = torch.cuda.graph_pool_handle()
+        self.stream = torch.cuda.Stream()
+
+
+class GraphReplay(Replay):
+    """A CUDA graph that leaves nothing of its own memory in use: its results are copied out of it.
+
+    So graphs do not depend on one another's memory, which the allocator that ComfyUI chooses (cudaMallocAsync) could
+    not give them. The function runs once before, on the same stream: libraries take their work spaces then.
+    """
+
+    def __init__(self, function: Callable, arguments: tuple, memory: _Memory) -> None:
+        super().__init__(arguments)
+        current, self.graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
+        memory.stream.wait_stream(current)
+        with torch.cuda.stream(memory.stream):
+            self.results = pytree.tree_map(torch.clone, function(*arguments))
+        current.wait_stream(memory.stream)
+        with torch.cuda.graph(self.graph, pool=memory.pool, stream=memory.stream):
+            found = function(*arguments)
+            for place, result in zip(*map(pytree.tree_leaves, (self.results, found)), strict=True):
+                place.copy_(result)
+            del found, result
+        self.replay = self.graph.replay
 
 
 @contextmanager
@@ -125,31 +168,42 @@ class GraphedUNet:
     def __init__(self, unet: CapturableUNet, graphs: Graphs) -> None:
         self.unet = unet
         self.graphs = graphs
-        self.state: Any = None
+        self.encodings = 0
 
     @torch.no_grad()
     def encode(self, x: Tensor, sigma: float) -> Encoded:
         """See SplitUNet."""
         level = torch.full((), sigma, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
-        bottleneck, self.state = self.graphs.run("encode", self._encode, x, level, self.unet.conditions)
-        return Encoded(bottleneck.clone(), self.state)
+        bottleneck, state = self.graphs.run("encode", self._encode, x, level, self.unet.conditions)
+        self.encodings += 1
+        return Encoded(bottleneck.clone(), (self.encodings, state))
 
     def decode(self, encoded: Encoded, bottleneck: Tensor, *, to_tap: bool) -> Decoded:
-        """See SplitUNet. Results with gradient last until the next `decode`."""
-        if encoded.state is not self.state:
+        """See SplitUNet. With a gradient it runs as Python: `replay` takes the whole of what needs one."""
+        if bottleneck.requires_grad:
+            return self.unet.decode(replace(encoded, state=encoded.state[1]), bottleneck, to_tap=to_tap)
+        outputs = self.replay(("decode", to_tap), partial(_decode, to_tap), encoded, bottleneck)
+        return Decoded(*(output.clone() for output in outputs), *[None] * to_tap)
+
+    def replay(self, key: Hashable, function: Callable, encoded: Encoded, *arguments: Any) -> Any:
+        """Return function(unet, encoded, *arguments) as `Graphs.run` does, for what `encode` gave last."""
+        number, state = encoded.state
+        if number != self.encodings:
             raise RuntimeError("another latent has been encoded since, in the same memory; encode this one again.")
-        outputs = self.graphs.run(("decode", to_tap), partial(self._decode, to_tap), bottleneck, encoded.state)
-        if not bottleneck.requires_grad:
-            outputs = tuple(output.clone() for output in outputs)
-        return Decoded(outputs[0], None if to_tap else outputs[1])
+
+        def run(state: Any, *arguments: Any) -> Any:
+            return function(self.unet, replace(encoded, state=state), *arguments)
+
+        return self.graphs.run(key, run, state, *arguments)
 
     def _encode(self, x: Tensor, sigma: Tensor, conditions: Any) -> tuple[Tensor, Any]:
         encoded = self.unet.under(conditions).encode(x, sigma)
         return encoded.bottleneck, encoded.state
 
-    def _decode(self, to_tap: bool, bottleneck: Tensor, state: Any) -> tuple[Tensor, ...]:
-        decoded = self.unet.decode(Encoded(bottleneck, state), bottleneck, to_tap=to_tap)
-        return (decoded.feature,) if to_tap else (decoded.feature, decoded.epsilon)
+
+def _decode(to_tap: bool, unet: SplitUNet, encoded: Encoded, bottleneck: Tensor) -> tuple[Tensor, ...]:
+    decoded = unet.decode(encoded, bottleneck, to_tap=to_tap)
+    return (decoded.feature,) if to_tap else (decoded.feature, decoded.epsilon)
 
 
 def choose_graphs(acceleration: str, network: torch.nn.Module, obstacle: str | None = None) -> Graphs | None:

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from .acceleration import GraphedUNet
 from .configuration import OptimisationConfig
 from .descent import NormalisedDescent
 from .points import DragPoints
@@ -61,18 +62,15 @@ class GradientSteps:
     def optimise(self, start: Tensor, level: Level, budget: int) -> Tensor:
         """Return the bottleneck, [1, C, h, w], after gradient steps until `budget` steps in all or arrival."""
         constants = self._constants(level)
-        # Fused optimisers want parameter and gradient laid out alike.
+        # Laid out as the gradient is: fused optimisers want that.
         leaf = start.clone(memory_format=torch.contiguous_format).requires_grad_(True)
         optimiser = _descent(self.config, leaf)
         arrivals = _Arrivals(AHEAD if leaf.is_cuda else 0)
         arrived = torch.zeros((), dtype=torch.bool, device=leaf.device)
         while len(self.losses) < budget:
-            with torch.enable_grad():
-                decoded = self.unet.decode(level.encoded, leaf, to_tap=self.mask is None)
-            outputs = (decoded.feature,) if self.mask is None else (decoded.feature, decoded.epsilon)
             looks = len(self.losses) % self.config.gradient_steps == 0
             follows = looks and bool(self.losses)
-            points, loss, gradients = self._supervise(follows, tuple(output.detach() for output in outputs), constants)
+            points, loss, gradient = self._descend(follows, level.encoded, leaf.detach(), constants)
             if follows:
                 self._move(points)
             if looks:
@@ -80,8 +78,7 @@ class GradientSteps:
                 arrivals.ask(arrived, len(self.losses), len(self.path))
             if self._stops(arrivals.answer(len(self.losses))):
                 return leaf.detach()
-            (gradient,) = torch.autograd.grad(outputs, [leaf], gradients)
-            leaf.grad = gradient.contiguous()
+            leaf.grad = gradient
             before = leaf.detach().clone()
             optimiser.step()
             if arrivals.ahead:
@@ -115,15 +112,15 @@ class GradientSteps:
             }
         return constants
 
-    def _supervise(self, follows: bool, outputs: tuple[Tensor, ...], constants: dict[str, Tensor]) -> tuple:
-        """Return the points, the loss and its gradients with respect to the decoder's outputs."""
-        graphs = getattr(self.unet, "graphs", None)
-        function = partial(_supervise, self.config, self.grid, follows)
-        if graphs is None:
-            return function(outputs, self.points, constants)
-        # Runs between the decoder's forward and backward pass, whose memory must stay as it is.
-        key = ("supervise", self.config, self.grid, follows)
-        return graphs.run(key, function, outputs, self.points, constants, pool="supervision")
+    def _descend(
+        self, follows: bool, encoded: Encoded, bottleneck: Tensor, constants: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the points, followed or as they were, the loss, and its gradient in the bottleneck."""
+        function = partial(_gradient, self.config, self.grid, follows)
+        if isinstance(self.unet, GraphedUNet):
+            key = ("gradient", self.config, self.grid, follows)
+            return self.unet.replay(key, function, encoded, bottleneck, self.points, constants)
+        return function(self.unet, encoded, bottleneck, self.points, constants)
 
     def _move(self, points: Tensor) -> None:
         self.points = points.clone()
@@ -196,32 +193,35 @@ def _follow(config: OptimisationConfig, grid: GridSize, feature: Tensor, points:
     return track(feature, reference, points, config.tracking_radius, grid)
 
 
-def _supervise(
+@torch.enable_grad()
+def _gradient(
     config: OptimisationConfig,
     grid: GridSize,
     follows: bool,
-    outputs: tuple[Tensor, ...],
+    unet: SplitUNet,
+    encoded: Encoded,
+    bottleneck: Tensor,
     points: Tensor,
     constants: dict[str, Tensor],
-) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+) -> tuple[Tensor, Tensor, Tensor]:
+    leaf = bottleneck.detach().requires_grad_(True)
+    decoded = unet.decode(encoded, leaf, to_tap="mask" not in constants)
     if follows:
-        points = _follow(config, grid, outputs[0], points, constants["reference"])
-    variables = [output.detach().requires_grad_(True) for output in outputs]
-    with torch.enable_grad():
-        loss = motion_loss(
-            variables[0],
-            points,
-            constants["targets"],
-            radius=config.supervision_radius,
-            grid=grid,
-            step_length=config.step_length,
-            stop_distance=config.stop_distance,
-            template=constants.get("template"),
-        )
-        if "mask" in constants:
-            # Differences first: the latents are large beside what the edit changes.
-            change = constants["change"] + (variables[1] - constants["epsilon"]) * constants["step"]
-            loss = loss + config.mask_weight * mask_loss(change, constants["mask"], constants["sigma"])
-        scale = FLOAT16_LOSS_SCALE if outputs[0].dtype == torch.float16 else 1.0
-        gradients = torch.autograd.grad(loss * scale, variables)
-    return points, loss.detach(), gradients
+        points = _follow(config, grid, decoded.feature.detach(), points, constants["reference"])
+    loss = motion_loss(
+        decoded.feature,
+        points,
+        constants["targets"],
+        radius=config.supervision_radius,
+        grid=grid,
+        step_length=config.step_length,
+        stop_distance=config.stop_distance,
+        template=constants.get("template"),
+    )
+    if "mask" in constants:
+        # Differences first: the latents are large beside what the edit changes.
+        change = constants["change"] + (decoded.epsilon - constants["epsilon"]) * constants["step"]
+        loss = loss + config.mask_weight * mask_loss(change, constants["mask"], constants["sigma"])
+    scale = FLOAT16_LOSS_SCALE if decoded.feature.dtype == torch.float16 else 1.0
+    (gradient,) = torch.autograd.grad(loss * scale, [leaf])
+    return points.detach(), loss.detach(), gradient.contiguous()

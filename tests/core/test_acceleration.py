@@ -108,7 +108,7 @@ def test_what_decode_gives_without_gradient_stays():
 
 def test_a_failed_capture_is_one_sentence_and_no_harm(caplog):
     class Refusing(StandInGraphs):
-        def capture(self, function, arguments, pool):
+        def capture(self, function, arguments):
             raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
     config, unet = preset("paper", iterations=4), split_unet()
