@@ -1,6 +1,7 @@
 """CUDA graphs: a model's step launched as one piece, where it would spend most of its time being launched."""
 
 import logging
+import os
 import warnings
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 ACCELERATIONS = ("auto", "eager", "cudagraph")
 # Settings and numbers of points ask for graphs of their own; somebody who tries many must not fill the memory.
 MOST_GRAPHS = 32
+CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 class Graphs:
@@ -41,11 +43,11 @@ class Graphs:
         self.memory: _Memory | None = None
         self.places: set[int] = set()
 
-    def run(self, key: Hashable, function: Callable, *arguments: Any) -> Any:
+    def run(self, key: Hashable, function: Callable, *arguments: Any, gradient: bool = False) -> Any:
         """Return function(*arguments), tensors in nests of tuples and dictionaries as are the results.
 
         key: names the function together with all that it closes over. The results stay where they are and are written
-        over by the next call with this key.
+        over by the next call with this key. gradient: the function has a backward pass within it.
         """
         if self.failed:
             return function(*arguments)
@@ -56,19 +58,27 @@ class Graphs:
             # What a graph gave is read where it lies; anything else is copied to a place that stays.
             own = pytree.tree_map(lambda leaf: leaf if leaf.data_ptr() in self.places else leaf.clone(), arguments)
             try:
-                self.replays[key] = self.capture(function, own)
+                self.replays[key] = self.capture(function, own, gradient)
             except RuntimeError as error:
                 self._fail(error)
                 return function(*arguments)
             self.places.update(leaf.data_ptr() for leaf in pytree.tree_leaves(self.replays[key].results))
         return self.replays[key](*arguments)
 
-    def capture(self, function: Callable, arguments: tuple) -> "Replay":
-        """Return the function's replay over these arguments."""
-        device = pytree.tree_leaves(arguments)[0].device
-        with torch.cuda.device(device), _repeatable():
+    def capture(self, function: Callable, arguments: tuple, gradient: bool) -> "Replay":
+        """Return the function's replay over these arguments; a gradient's gives the same in every run."""
+        with torch.cuda.device(pytree.tree_leaves(arguments)[0].device):
             self.memory = self.memory or _Memory()
-            return GraphReplay(function, arguments, self.memory)
+            if not gradient:
+                return GraphReplay(function, arguments, self.memory)
+            try:
+                with _repeatable(strict=True):
+                    return GraphReplay(function, arguments, self.memory)
+            except RuntimeError as error:
+                if "deterministic" not in str(error):
+                    raise
+            with _repeatable(strict=False):
+                return GraphReplay(function, arguments, self.memory)
 
     def _fail(self, error: RuntimeError) -> None:
         reason = str(error).splitlines()[0]
@@ -118,8 +128,10 @@ class GraphReplay(Replay):
         current, self.graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
         memory.stream.wait_stream(current)
         with torch.cuda.stream(memory.stream):
-            self.results = pytree.tree_map(torch.clone, function(*arguments))
-        current.wait_stream(memory.stream)
+            found = function(*arguments)
+        memory.stream.synchronize()
+        self.results = pytree.tree_map(torch.clone, found)
+        current.synchronize()
         with torch.cuda.graph(self.graph, pool=memory.pool, stream=memory.stream):
             found = function(*arguments)
             for place, result in zip(*map(pytree.tree_leaves, (self.results, found)), strict=True):
@@ -129,15 +141,18 @@ class GraphReplay(Replay):
 
 
 @contextmanager
-def _repeatable() -> Iterator[None]:
-    """Let PyTorch choose kernels, backward ones above all, whose results do not change from run to run."""
-    strict, warn_only = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
+def _repeatable(strict: bool) -> Iterator[None]:
+    """Let PyTorch choose kernels whose results do not change from run to run; raise RuntimeError where `strict` fails.
+
+    The backward pass of attention has such a form in strict mode alone, which wants to see a setting of cuBLAS that
+    graphs do not need: they run on one stream.
+    """
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     fill, convolutions = torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.deterministic
+    workspace = os.environ.get(CUBLAS_WORKSPACE)
     try:
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        os.environ[CUBLAS_WORKSPACE] = workspace or ":4096:8"
+        torch.use_deterministic_algorithms(True, warn_only=not strict)
         torch.backends.cudnn.deterministic = True
         torch.utils.deterministic.fill_uninitialized_memory = False
         with warnings.catch_warnings():
@@ -145,7 +160,9 @@ def _repeatable() -> Iterator[None]:
             warnings.simplefilter("ignore", UserWarning)
             yield
     finally:
-        torch.use_deterministic_algorithms(strict, warn_only=warn_only)
+        if workspace is None:
+            del os.environ[CUBLAS_WORKSPACE]
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.backends.cudnn.deterministic = convolutions
         torch.utils.deterministic.fill_uninitialized_memory = fill
 
@@ -185,7 +202,9 @@ class GraphedUNet:
         outputs = self.replay(("decode", to_tap), partial(_decode, to_tap), encoded, bottleneck)
         return Decoded(*(output.clone() for output in outputs), *[None] * to_tap)
 
-    def replay(self, key: Hashable, function: Callable, encoded: Encoded, *arguments: Any) -> Any:
+    def replay(
+        self, key: Hashable, function: Callable, encoded: Encoded, *arguments: Any, gradient: bool = False
+    ) -> Any:
         """Return function(unet, encoded, *arguments) as `Graphs.run` does, for what `encode` gave last."""
         number, state = encoded.state
         if number != self.encodings:
@@ -194,7 +213,7 @@ class GraphedUNet:
         def run(state: Any, *arguments: Any) -> Any:
             return function(self.unet, replace(encoded, state=state), *arguments)
 
-        return self.graphs.run(key, run, state, *arguments)
+        return self.graphs.run(key, run, state, *arguments, gradient=gradient)
 
     def _encode(self, x: Tensor, sigma: Tensor, conditions: Any) -> tuple[Tensor, Any]:
         encoded = self.unet.under(conditions).encode(x, sigma)

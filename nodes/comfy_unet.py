@@ -6,7 +6,10 @@ decoder runs from what was heard, outside inference mode, with every weight repl
 storage that needs no gradient. The shared model gets its own weights back before anybody else sees it.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import comfy.model_patcher
@@ -44,13 +47,15 @@ def middle_residual(control: dict[str, list] | None) -> Tensor | None:
 class ComfySplitUNet:
     """A loaded model's U-Net cut at its middle block, as the host's guider runs it with the positive conditioning.
 
-    guider: inside its `sample` call. extra_args: what the host gave the sampler. The bottleneck is the middle
+    guider: inside its `sample` call. extra_args: what the host gave the sampler. low_memory: compute activations again
+    for the gradient instead of keeping them. The bottleneck is the middle
     block's own output: a ControlNet's middle residual is taken off it and added again when decoding.
     """
 
-    def __init__(self, guider, extra_args: dict[str, Any]) -> None:
+    def __init__(self, guider, extra_args: dict[str, Any], low_memory: bool = False) -> None:
         self.guider = guider
         self.extra_args = extra_args
+        self.low_memory = low_memory
         self.model_sampling = guider.inner_model.model_sampling
         self.weights = FrozenWeights()
 
@@ -77,12 +82,14 @@ class ComfySplitUNet:
     def decode(self, encoded: Encoded, bottleneck: Tensor, *, to_tap: bool) -> Decoded:
         """See SplitUNet. Runs the host's output blocks on copies of what `encode` kept."""
         state, heard = encoded.state, encoded.state.heard
-        with self.weights.in_place(heard.unet, heard.foreign_tensors):
+        frozen = partial(self.weights.in_place, heard.unet, heard.foreign_tensors)
+        with frozen():
             hidden = bottleneck.to(heard.bottleneck.dtype).clone()
             if heard.residual is not None:
                 hidden = hidden + heard.residual
             inputs = DecoderInputs(tuple(heard.skips), heard.embedding, heard.context)
-            feature, output = decode_blocks(heard.unet, hidden, inputs, heard.options, to_tap, heard.patched)
+            again = frozen if self.low_memory else None
+            feature, output = decode_blocks(heard.unet, hidden, inputs, heard.options, to_tap, heard.patched, again)
             if to_tap:
                 return Decoded(feature, None)
             return Decoded(feature, epsilon(self.model_sampling, output.to(heard.dtype), state.x, state.sigma))
@@ -103,12 +110,12 @@ def decode_blocks(
     options: dict,
     to_tap: bool,
     patched=lambda hidden, skip, options: (hidden, skip),
-    low_memory: bool = False,
+    again: Callable[[], AbstractContextManager] | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Return the feature at the tap and, unless `to_tap`, the U-Net's output, from the host's output blocks.
 
-    patched: what becomes of a block's two inputs. low_memory: keep no activations of a block for the gradient but
-    compute them again.
+    patched: what becomes of a block's two inputs. again: keep no activations of a block for the gradient but compute
+    them again, in such a context.
     """
     options, feature, last = dict(options), None, tap_index(unet)
     for index, block in enumerate(unet.output_blocks):
@@ -116,16 +123,23 @@ def decode_blocks(
         hidden, skip = patched(hidden, inputs.skips[index], options)
         following = inputs.skips[index + 1].shape if index + 1 < len(inputs.skips) else None
         joined = torch.cat([hidden, skip], dim=1)
-        arguments = (block, joined, inputs.embedding, inputs.context, dict(options), following)
-        if low_memory and torch.is_grad_enabled():
-            hidden = checkpoint(forward_timestep_embed, *arguments, use_reentrant=False, preserve_rng_state=False)
+        run = partial(
+            _run_block, again or nullcontext, block, inputs.embedding, inputs.context, dict(options), following
+        )
+        if again and torch.is_grad_enabled():
+            hidden = checkpoint(run, joined, use_reentrant=False, preserve_rng_state=False)
         else:
-            hidden = forward_timestep_embed(*arguments)
+            hidden = run(joined)
         if index == last:
             feature = hidden
             if to_tap:
                 return feature, None
     return feature, unet.out(hidden)
+
+
+def _run_block(around, block, embedding, context, options: dict, following, joined: Tensor) -> Tensor:
+    with around():
+        return forward_timestep_embed(block, joined, embedding, context, options, following)
 
 
 def epsilon(sampling, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:

@@ -12,10 +12,15 @@ from torch.utils._pytree import tree_map
 
 
 class FrozenWeights:
-    """Stand-ins for the decoder's weights of one U-Net, over the same storage."""
+    """Stand-ins for the decoder's weights of one U-Net, over the same storage.
 
-    def __init__(self) -> None:
-        self.stand_ins: dict[torch.nn.Parameter, torch.nn.Parameter] = {}
+    channels_last: convolutions' are copies instead, laid out as they are fastest on a GPU: what would otherwise be
+    done at every use. They are those of the time when they were first asked for.
+    """
+
+    def __init__(self, channels_last: bool = False) -> None:
+        self.channels_last = channels_last
+        self.stand_ins: dict[torch.nn.Parameter, tuple[int, torch.nn.Parameter]] = {}
 
     @contextlib.contextmanager
     def in_place(self, unet: UNetModel, foreign_tensors: bool) -> Iterator[None]:
@@ -46,10 +51,14 @@ class FrozenWeights:
                 module._parameters[name] = weight
 
     def _stand_in(self, weight: Tensor) -> torch.nn.Parameter:
-        known = self.stand_ins.get(weight)
-        if known is None or known.data_ptr() != weight.data_ptr():
-            known = self.stand_ins[weight] = torch.nn.Parameter(_alias(weight), requires_grad=False)
-        return known
+        place, stand_in = self.stand_ins.get(weight, (None, None))
+        if place != weight.data_ptr():
+            alias = _alias(weight)
+            if self.channels_last and alias.ndim == 4:
+                alias = alias.contiguous(memory_format=torch.channels_last)
+            stand_in = torch.nn.Parameter(alias, requires_grad=False)
+            self.stand_ins[weight] = weight.data_ptr(), stand_in
+        return stand_in
 
 
 class _NormalTensors(TorchFunctionMode):

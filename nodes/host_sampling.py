@@ -1,6 +1,7 @@
 """The core inside the host's own sampling path: its guider, loading, hooks and conditioning, our loop."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import comfy.model_management
@@ -9,7 +10,7 @@ import comfy.samplers
 import comfy.utils
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
-from comfy.patcher_extension import CallbacksMP, WrappersMP
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ..dragnoise_core.errors import DragNoiseError
@@ -100,7 +101,8 @@ def drag_with(model, positive, samples: Tensor, sigmas: Tensor, body: Body, spee
             )
     model = _listenable(model)
     model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _reserve_for_backward)
-    return _run_core(model, positive, samples, sigmas, ComfySplitUNet, body, speed)
+    adapter = partial(ComfySplitUNet, low_memory=speed.low_memory)
+    return _run_core(model, positive, samples, sigmas, adapter, body, speed)
 
 
 def runs_plainly(model, positive) -> bool:
@@ -169,12 +171,11 @@ def _listenable(model):
     return clone
 
 
-def _run_core(model, positive, samples, sigmas, adapter: type, body: Body, speed: Speed) -> Tensor:
+def _run_core(model, positive, samples, sigmas, adapter: Callable, body: Body, speed: Speed) -> Tensor:
     """Run the body on a PlainComfyUNet, as fast as it can be, where it does the same, else on the adapter."""
     if not is_plain(model, positive):
         return _run(model, positive, samples, sigmas, CoreSampler(adapter, body))
     held = HeldGraphs.of(model)
-    model.add_callback_with_key(CallbacksMP.ON_DETACH, KEY, held.drop)
 
     def choose(guider, extra_args: dict) -> Any:
         if not PlainComfyUNet.fits(guider):

@@ -6,10 +6,11 @@ and all is tensors, so that CUDA graphs can be captured. Everything else goes th
 
 import contextlib
 import copy
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from comfy.patcher_extension import WrappersMP
+from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ..dragnoise_core.acceleration import GraphedUNet, Graphs, choose_graphs
@@ -54,8 +55,8 @@ class State(NamedTuple):
 class PlainComfyUNet:
     """A loaded model's U-Net cut at its middle block, under the guider's one positive prompt.
 
-    guider: inside its `sample` call. extra_args: what the host gave the sampler. low_memory: see `decode_blocks`.
-    conditions: the prompt's tensors.
+    guider: inside its `sample` call. extra_args: what the host gave the sampler. low_memory: as in
+    ComfySplitUNet. conditions: the prompt's tensors.
     """
 
     def __init__(self, guider, extra_args: dict[str, Any], low_memory: bool = False) -> None:
@@ -110,11 +111,11 @@ class PlainComfyUNet:
         """See SplitUNet."""
         state = encoded.state
         options = {"optimized_attention_override": differentiable_attention}
-        with self.weights.in_place(self.unet, self.foreign_tensors):
+        frozen = partial(self.weights.in_place, self.unet, self.foreign_tensors)
+        again = frozen if self.low_memory else None
+        with frozen():
             hidden = bottleneck.to(self.dtype)
-            feature, output = decode_blocks(
-                self.unet, hidden, state.inputs, options, to_tap, low_memory=self.low_memory
-            )
+            feature, output = decode_blocks(self.unet, hidden, state.inputs, options, to_tap, again=again)
             if to_tap:
                 return Decoded(feature, None)
             return Decoded(feature, epsilon(self.model.model_sampling, output, state.x, state.sigma))
@@ -151,7 +152,7 @@ class _Kept:
 
 
 class Speed(NamedTuple):
-    """How a drag is to run. acceleration: see `choose_graphs`. low_memory: see `decode_blocks`."""
+    """How a drag is to run. acceleration: see `choose_graphs`. low_memory: see ComfySplitUNet."""
 
     acceleration: str = "auto"
     low_memory: bool = False
@@ -165,26 +166,36 @@ class HeldGraphs:
 
     def __init__(self) -> None:
         self.graphs: Graphs | None = None
+        self.weights: FrozenWeights | None = None
         self.captured: tuple | None = None
 
     @classmethod
     def of(cls, model) -> "HeldGraphs":
-        """Return those of a MODEL; its clones share them."""
-        if model.get_attachment(KEY) is None:
-            model.set_attachments(KEY, cls())
-        return model.get_attachment(KEY)
+        """Return those of a MODEL; its clones share them, and tell when the host unloads it."""
+        held = model.get_attachment(KEY)
+        if held is None:
+            held = cls()
+            model.set_attachments(KEY, held)
+            model.add_callback_with_key(CallbacksMP.ON_DETACH, KEY, held.drop)
+        return held
 
     def drop(self, patcher=None, unpatch_all: bool = True) -> None:
         """Give their memory back. Called by the host, too, when it unloads the model: with `unpatch_all`."""
-        if unpatch_all and self.graphs is not None:
-            self.graphs.clear()
+        if unpatch_all:
+            self.graphs = self.weights = self.captured = None
 
     def accelerate(self, unet: PlainComfyUNet, speed: Speed) -> SplitUNet:
         """Return the faster form of `unet` where there is one. Raises DragNoiseError as `choose_graphs` does."""
-        captured = (speed, *(weight.data_ptr() for weight in unet.unet.parameters()))
+        patched = unet.model.current_weight_patches_uuid
+        captured = (speed, patched, *(weight.data_ptr() for weight in unet.unet.parameters()))
         if captured != self.captured:
             self.drop()
             obstacle = "weights are made at every use" if any(map(makes_weights, unet.unet.modules())) else None
             self.graphs = choose_graphs(speed.acceleration, unet.unet, obstacle)
+            # Graphs read the stand-ins, so these stay as long.
+            self.weights = FrozenWeights(channels_last=not speed.low_memory)
             self.captured = captured
-        return GraphedUNet(unet, self.graphs) if self.graphs else unet
+        if self.graphs is None:
+            return unet
+        unet.weights = self.weights
+        return GraphedUNet(unet, self.graphs)
