@@ -1,10 +1,8 @@
 """CUDA graphs: a model's step launched as one piece, where it would spend most of its time being launched."""
 
 import logging
-import os
 import warnings
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -21,7 +19,6 @@ logger = logging.getLogger(__name__)
 ACCELERATIONS = ("auto", "eager", "cudagraph")
 # Settings and numbers of points ask for graphs of their own; somebody who tries many must not fill the memory.
 MOST_GRAPHS = 32
-CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 class Graphs:
@@ -35,19 +32,20 @@ class Graphs:
     def __init__(self, required: bool = False) -> None:
         self.required = required
         self.failed = False
+        self.stream: torch.cuda.Stream | None = None
         self.clear()
 
     def clear(self) -> None:
         """Drop all graphs and the memory they hold."""
         self.replays: dict[Hashable, Callable] = {}
-        self.memory: _Memory | None = None
+        self.pool: Any = None
         self.places: set[int] = set()
 
-    def run(self, key: Hashable, function: Callable, *arguments: Any, gradient: bool = False) -> Any:
+    def run(self, key: Hashable, function: Callable, *arguments: Any) -> Any:
         """Return function(*arguments), tensors in nests of tuples and dictionaries as are the results.
 
         key: names the function together with all that it closes over. The results stay where they are and are written
-        over by the next call with this key. gradient: the function has a backward pass within it.
+        over by the next call with this key.
         """
         if self.failed:
             return function(*arguments)
@@ -58,27 +56,19 @@ class Graphs:
             # What a graph gave is read where it lies; anything else is copied to a place that stays.
             own = pytree.tree_map(lambda leaf: leaf if leaf.data_ptr() in self.places else leaf.clone(), arguments)
             try:
-                self.replays[key] = self.capture(function, own, gradient)
+                self.replays[key] = self.capture(function, own)
             except RuntimeError as error:
                 self._fail(error)
                 return function(*arguments)
             self.places.update(leaf.data_ptr() for leaf in pytree.tree_leaves(self.replays[key].results))
         return self.replays[key](*arguments)
 
-    def capture(self, function: Callable, arguments: tuple, gradient: bool) -> "Replay":
-        """Return the function's replay over these arguments; a gradient's gives the same in every run."""
+    def capture(self, function: Callable, arguments: tuple) -> "Replay":
+        """Return the function's replay over these arguments."""
         with torch.cuda.device(pytree.tree_leaves(arguments)[0].device):
-            self.memory = self.memory or _Memory()
-            if not gradient:
-                return GraphReplay(function, arguments, self.memory)
-            try:
-                with _repeatable(strict=True):
-                    return GraphReplay(function, arguments, self.memory)
-            except RuntimeError as error:
-                if "deterministic" not in str(error):
-                    raise
-            with _repeatable(strict=False):
-                return GraphReplay(function, arguments, self.memory)
+            self.stream = self.stream or torch.cuda.Stream()
+            self.pool = self.pool or torch.cuda.graph_pool_handle()
+            return GraphReplay(function, arguments, self.stream, self.pool)
 
     def _fail(self, error: RuntimeError) -> None:
         reason = str(error).splitlines()[0]
@@ -108,63 +98,32 @@ class Replay:
         raise NotImplementedError
 
 
-class _Memory:
-    """What the graphs of one model share: they never run at the same time, so their insides may lie in one place."""
-
-    def __init__(self) -> None:
-        self.pool = torch.cuda.graph_pool_handle()
-        self.stream = torch.cuda.Stream()
-
-
 class GraphReplay(Replay):
     """A CUDA graph that leaves nothing of its own memory in use: its results are copied out of it.
 
     So graphs do not depend on one another's memory, which the allocator that ComfyUI chooses (cudaMallocAsync) could
-    not give them. The function runs once before, on the same stream: libraries take their work spaces then.
+    not give them, and may all have theirs in one pool. The function runs once before, on the same stream: libraries
+    take their work spaces then.
     """
 
-    def __init__(self, function: Callable, arguments: tuple, memory: _Memory) -> None:
+    def __init__(self, function: Callable, arguments: tuple, stream: torch.cuda.Stream, pool: Any) -> None:
         super().__init__(arguments)
-        current, self.graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
-        memory.stream.wait_stream(current)
-        with torch.cuda.stream(memory.stream):
+        self.graph = torch.cuda.CUDAGraph()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream), warnings.catch_warnings():
+            # That the arguments come from another stream, which has been waited for.
+            warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream", category=UserWarning)
             found = function(*arguments)
-        memory.stream.synchronize()
+        stream.synchronize()
         self.results = pytree.tree_map(torch.clone, found)
-        current.synchronize()
-        with torch.cuda.graph(self.graph, pool=memory.pool, stream=memory.stream):
+        del found
+        torch.cuda.current_stream().synchronize()
+        with torch.cuda.graph(self.graph, pool=pool, stream=stream):
             found = function(*arguments)
             for place, result in zip(*map(pytree.tree_leaves, (self.results, found)), strict=True):
                 place.copy_(result)
             del found, result
         self.replay = self.graph.replay
-
-
-@contextmanager
-def _repeatable(strict: bool) -> Iterator[None]:
-    """Let PyTorch choose kernels whose results do not change from run to run; raise RuntimeError where `strict` fails.
-
-    The backward pass of attention has such a form in strict mode alone, which wants to see a setting of cuBLAS that
-    graphs do not need: they run on one stream.
-    """
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    fill, convolutions = torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.deterministic
-    workspace = os.environ.get(CUBLAS_WORKSPACE)
-    try:
-        os.environ[CUBLAS_WORKSPACE] = workspace or ":4096:8"
-        torch.use_deterministic_algorithms(True, warn_only=not strict)
-        torch.backends.cudnn.deterministic = True
-        torch.utils.deterministic.fill_uninitialized_memory = False
-        with warnings.catch_warnings():
-            # Of kernels that have no such form, and of the streams of a capture.
-            warnings.simplefilter("ignore", UserWarning)
-            yield
-    finally:
-        if workspace is None:
-            del os.environ[CUBLAS_WORKSPACE]
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.backends.cudnn.deterministic = convolutions
-        torch.utils.deterministic.fill_uninitialized_memory = fill
 
 
 class CapturableUNet(SplitUNet, Protocol):
@@ -202,9 +161,7 @@ class GraphedUNet:
         outputs = self.replay(("decode", to_tap), partial(_decode, to_tap), encoded, bottleneck)
         return Decoded(*(output.clone() for output in outputs), *[None] * to_tap)
 
-    def replay(
-        self, key: Hashable, function: Callable, encoded: Encoded, *arguments: Any, gradient: bool = False
-    ) -> Any:
+    def replay(self, key: Hashable, function: Callable, encoded: Encoded, *arguments: Any) -> Any:
         """Return function(unet, encoded, *arguments) as `Graphs.run` does, for what `encode` gave last."""
         number, state = encoded.state
         if number != self.encodings:
@@ -213,7 +170,7 @@ class GraphedUNet:
         def run(state: Any, *arguments: Any) -> Any:
             return function(self.unet, replace(encoded, state=state), *arguments)
 
-        return self.graphs.run(key, run, state, *arguments, gradient=gradient)
+        return self.graphs.run(key, run, state, *arguments)
 
     def _encode(self, x: Tensor, sigma: Tensor, conditions: Any) -> tuple[Tensor, Any]:
         encoded = self.unet.under(conditions).encode(x, sigma)

@@ -119,7 +119,7 @@ class GradientSteps:
         function = partial(_gradient, self.config, self.grid, follows)
         if isinstance(self.unet, GraphedUNet):
             key = ("gradient", self.config, self.grid, follows)
-            return self.unet.replay(key, function, encoded, bottleneck, self.points, constants, gradient=True)
+            return self.unet.replay(key, function, encoded, bottleneck, self.points, constants)
         return function(self.unet, encoded, bottleneck, self.points, constants)
 
     def _move(self, points: Tensor) -> None:

@@ -30,7 +30,7 @@ class CountingGraphs(Graphs):
         super().__init__(required=True)
         self.keys = []
 
-    def run(self, key, function, *arguments, gradient=False):
+    def run(self, key, function, *arguments):
         self.keys.append(key)
         return function(*arguments)
 
