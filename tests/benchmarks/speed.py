@@ -74,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--shapes", default=",".join(SHAPE_NAMES), help="with commas (default: %(default)s)")
     parser.add_argument("--kinds", default=",".join(KINDS), help="what to measure, with commas (default: %(default)s)")
+    parser.add_argument(
+        "--accelerations", default=",".join(ACCELERATIONS), help="how to run, with commas (default: %(default)s)"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="later runs, for the median (default: %(default)s)")
     parser.add_argument("--narrow", action="store_true", help="tiny networks: only to try the script, also on a CPU")
     parser.add_argument("--part", help=argparse.SUPPRESS)
@@ -83,11 +86,12 @@ def _parser() -> argparse.ArgumentParser:
 def _parts(options: argparse.Namespace, device: torch.device) -> list[str]:
     """Return what is to be measured, each "kind" or "kind shape acceleration"; on a CPU there are no graphs."""
     kinds, shapes = options.kinds.split(","), options.shapes.split(",")
-    for given, known in ((kinds, KINDS), (shapes, SHAPE_NAMES)):
+    asked = (kinds, KINDS), (shapes, SHAPE_NAMES), (options.accelerations.split(","), ACCELERATIONS)
+    for given, known in asked:
         if set(given) - set(known):
             raise SystemExit(f"{', '.join(sorted(set(given) - set(known)))}: choose among {', '.join(known)}.")
     possible = {"published": options.published is not None, "comfyui": _host(options) is not None}
-    accelerations = ACCELERATIONS if device.type == "cuda" else ACCELERATIONS[:1]
+    accelerations = options.accelerations.split(",") if device.type == "cuda" else ACCELERATIONS[:1]
     parts = []
     for kind in (kind for kind in kinds if possible.get(kind, True)):
         whole = kind in ("published", "precision")
