@@ -6,6 +6,7 @@ from typing import Any
 from .errors import DragNoiseError
 
 CHOICES = {
+    "supervision": ("patches", "lattice"),
     "template": ("current", "original"),
     "propagation": ("replace", "delta"),
     "descent": ("adam", "normalised"),
@@ -23,6 +24,7 @@ RANGES = {
     "free_steps": (0, 1000),
     "identity": (0.0, 1.0),
     "background": (0.0, 10.0),
+    "stillness": (0.0, 10.0),
 }
 
 
@@ -46,6 +48,9 @@ class OptimisationConfig:
     identity: how much of its look a place takes from the places of the unedited picture that it resembles.
     background: places that change less, in latent units, return to the unedited picture, as does all that is outside
         the mask; 0 turns it off.
+    supervision: what is compared: "patches" at the points (the paper's), or a "lattice" of all places, of which those
+        within about `supervision_radius` of a handle move along and those far from all paths stay.
+    stillness: weight of the places that stay in a lattice.
     """
 
     learning_rate: float = 0.01
@@ -63,6 +68,8 @@ class OptimisationConfig:
     descent: str = "adam"
     identity: float = 0.0
     background: float = 0.0
+    supervision: str = "patches"
+    stillness: float = 0.0
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -80,12 +87,12 @@ class OptimisationConfig:
 PRESETS = {
     "paper": OptimisationConfig(),
     "default": OptimisationConfig(
-        learning_rate=0.1,
+        learning_rate=0.16,
         iterations=120,
         drag_steps=20,
         gradient_steps=3,
         template="original",
-        supervision_radius=4,
+        supervision_radius=6,
         tracking_radius=12,
         step_length=2.0,
         stop_distance=1.5,
@@ -94,6 +101,8 @@ PRESETS = {
         descent="normalised",
         identity=1.0,
         background=0.3,
+        supervision="lattice",
+        stillness=0.02,
     ),
 }
 

@@ -2,7 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from .acceleration import GraphedUNet
 from .configuration import OptimisationConfig
 from .descent import NormalisedDescent
+from .lattice import lattice, lattice_loss, lattice_weights, sample_places
 from .points import DragPoints
 from .progress import Callback, Progress
 from .split_unet import Decoded, Encoded, SplitUNet
@@ -39,13 +40,17 @@ class Level:
 
 @dataclass(eq=False)
 class GradientSteps:
-    """The points on their way, and what has been recorded of it. mask: [1, 1, h, w], where the mask term acts."""
+    """The points on their way, and what has been recorded of it.
+
+    allowed: [1, 1, h, w], where the picture may change; None = everywhere.
+    """
 
     unet: SplitUNet
     config: OptimisationConfig
     callback: Callback | None
     wanted: DragPoints
-    mask: Tensor | None
+    allowed: Tensor | None
+    size: tuple[int, int]
     grid: GridSize
     targets: Tensor
     handles: Tensor
@@ -54,10 +59,24 @@ class GradientSteps:
     losses: list[Tensor] = field(default_factory=list)
 
     @classmethod
-    def start(cls, unet, x, wanted, mask, config, callback) -> "GradientSteps":
+    def start(cls, unet, x, wanted, allowed, config, callback) -> "GradientSteps":
         grid = (x.shape[-1] * CELLS_PER_LATENT, x.shape[-2] * CELLS_PER_LATENT)
         handles, targets = (cells.to(x.device) for cells in wanted.on_grid(*grid))
-        return cls(unet, config, callback, wanted, mask, grid, targets, handles, handles, [handles])
+        size = tuple(x.shape[-2:])
+        return cls(unet, config, callback, wanted, allowed, size, grid, targets, handles, handles, [handles])
+
+    @property
+    def mask(self) -> Tensor | None:
+        """The mask, where its term of the loss acts."""
+        return self.allowed if self.config.mask_weight else None
+
+    @cached_property
+    def _lattice(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All places, and how much each moves and stays."""
+        places = lattice(self.size, self.grid, self.points.device)
+        allowed = None if self.allowed is None else self.allowed.flatten()
+        radius = max(self.config.supervision_radius, 1)
+        return places, *lattice_weights(places, self.handles, self.targets, radius, allowed)
 
     def optimise(self, start: Tensor, level: Level, budget: int) -> Tensor:
         """Return the bottleneck, [1, C, h, w], after gradient steps until `budget` steps in all or arrival."""
@@ -100,7 +119,11 @@ class GradientSteps:
             "targets": self.targets,
             "reference": sample_patches(feature, self.handles, 0, self.grid)[:, :, 0, 0],
         }
-        if self.config.template == "original":
+        if self.config.supervision == "lattice":
+            places, moves, stays = self._lattice
+            source = sample_places(feature, places, self.grid)
+            constants |= {"handles": self.handles, "places": places, "source": source, "moves": moves, "stays": stays}
+        elif self.config.template == "original":
             constants["template"] = sample_patches(feature, self.handles, self.config.supervision_radius, self.grid)
         if self.mask is not None:
             constants |= {
@@ -193,6 +216,32 @@ def _follow(config: OptimisationConfig, grid: GridSize, feature: Tensor, points:
     return track(feature, reference, points, config.tracking_radius, grid)
 
 
+def _supervision(
+    config: OptimisationConfig, grid: GridSize, feature: Tensor, points: Tensor, constants: dict[str, Tensor]
+) -> Tensor:
+    if config.supervision == "lattice":
+        names = ("handles", "targets", "places", "source", "moves", "stays")
+        return lattice_loss(
+            feature,
+            points,
+            *(constants[name] for name in names),
+            grid=grid,
+            step_length=config.step_length,
+            stillness=config.stillness,
+            cells=CELLS_PER_LATENT**2,
+        )
+    return motion_loss(
+        feature,
+        points,
+        constants["targets"],
+        radius=config.supervision_radius,
+        grid=grid,
+        step_length=config.step_length,
+        stop_distance=config.stop_distance,
+        template=constants.get("template"),
+    )
+
+
 @torch.enable_grad()
 def _gradient(
     config: OptimisationConfig,
@@ -208,16 +257,7 @@ def _gradient(
     decoded = unet.decode(encoded, leaf, to_tap="mask" not in constants)
     if follows:
         points = _follow(config, grid, decoded.feature.detach(), points, constants["reference"])
-    loss = motion_loss(
-        decoded.feature,
-        points,
-        constants["targets"],
-        radius=config.supervision_radius,
-        grid=grid,
-        step_length=config.step_length,
-        stop_distance=config.stop_distance,
-        template=constants.get("template"),
-    )
+    loss = _supervision(config, grid, decoded.feature, points, constants)
     if "mask" in constants:
         # Differences first: the latents are large beside what the edit changes.
         change = constants["change"] + (decoded.epsilon - constants["epsilon"]) * constants["step"]

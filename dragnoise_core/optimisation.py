@@ -77,7 +77,7 @@ def drag(
     holds = bool(config.identity or config.background)
     if not holds:
         walked = steps - 1
-    run = GradientSteps.start(unet, x, points, allowed if config.mask_weight else None, config, callback)
+    run = GradientSteps.start(unet, x, points, allowed, config, callback)
     found: list[tuple[Tensor, Tensor]] = []
     corrections: list[Tensor] = []
     source = edited = x

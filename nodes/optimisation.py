@@ -32,7 +32,8 @@ SETTINGS = {
     "drag_steps": "Denoising steps that are optimised, each with its share of the iterations; the paper's is 1.",
     "gradient_steps": "Gradient steps between two trackings of the points.",
     "template": "Which patch must appear ahead: the point's current one, or the original of the unedited picture.",
-    "supervision_radius": "Radius of the patches compared, in cells of two pixels.",
+    "supervision_radius": "Radius of the patches compared, or about that of what a lattice moves along, in cells of "
+    "two pixels.",
     "tracking_radius": "Radius of the window in which a point is searched, in cells of two pixels.",
     "step_length": "How far ahead of a point its patch should appear, in cells of two pixels.",
     "stop_distance": "A point nearer to its target than this has arrived, in cells of two pixels.",
@@ -43,6 +44,9 @@ SETTINGS = {
     "Higher stays nearer to the picture's own colours and detail.",
     "background": "Places that change less than this, in latent units, return to the unedited picture, and so does all "
     "that is outside the mask. Higher keeps more still, then swallows small moves; 0 turns it off.",
+    "supervision": "What is compared: patches at the points, as published, or a lattice of all places, of which those "
+    "near a handle move along and those far from all paths stay.",
+    "stillness": "How strongly the lattice holds what is far from all paths, or outside the mask.",
 }
 SHOWN_FIRST = ("iterations", "learning_rate", "mask_weight")
 
