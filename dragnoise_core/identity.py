@@ -64,6 +64,17 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     return functional.scaled_dot_product_attention(*batch, scale=1 / TEMPERATURE)[0, 0]
 
 
+def keep_pixels(picture: Tensor, source_picture: Tensor, latent: Tensor, source: Tensor, background: float) -> Tensor:
+    """Return an edited picture with the source's own pixels where its latent has not changed, [1, 3, H, W].
+
+    An autoencoder alters every pixel a little, also where nothing was edited. picture, source_picture: [1, 3, H, W].
+    latent, source: of the edited and of the unedited picture, [1, C, h, w]. background: see `keep_identity`.
+    """
+    share = changed_share(latent - source, background)
+    share = functional.interpolate(share, picture.shape[-2:], mode="bilinear").to(picture)
+    return torch.lerp(source_picture.to(picture), picture, share)
+
+
 def changed_share(change: Tensor, threshold: float) -> Tensor:
     """Return how much of a place's change is to stay, [1, 1, H, W]: d^4 / (d^4 + threshold^4).
 

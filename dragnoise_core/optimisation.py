@@ -1,5 +1,6 @@
 """The optimisation: bottlenecks whose decoder features move from handle to target."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from .points import DragPoints
 from .progress import Callback, Progress
 from .propagation import carry
 from .schedule import check_sigmas
-from .split_unet import Decoded, SplitUNet
+from .split_unet import Decoded, Encoded, SplitUNet
 from .supervision import latent_mask
 
 
@@ -60,9 +61,14 @@ def drag(
     *,
     mask: Tensor | None = None,
     config: OptimisationConfig = PRESETS["default"],
+    path: Sequence[Tensor] | None = None,
     callback: Callback | None = None,
 ) -> Dragged:
-    """As `optimise`, and return where the walk ended: `sample` goes on from there and need not repeat it."""
+    """As `optimise`, and return where the walk ended: `sample` goes on from there and need not repeat it.
+
+    path: the latents of the inversion that ended in x, see `inversion_path`. Where identity or background are kept
+    they are the unedited picture's, exactly, and it is not sampled again to be compared with.
+    """
     check_sigmas(sigmas)
     if x.ndim != 4 or len(x) != 1:
         raise DragNoiseError(f"the latent has shape {tuple(x.shape)}; drag one picture at a time, [1, channels, h, w].")
@@ -77,6 +83,9 @@ def drag(
     holds = bool(config.identity or config.background)
     if not holds:
         walked = steps - 1
+        path = None
+    if path is not None and len(path) != len(levels):
+        raise DragNoiseError(f"the inversion's path has {len(path)} latents for {len(levels)} noise levels.")
     run = GradientSteps.start(unet, x, points, allowed, config, callback)
     found: list[tuple[Tensor, Tensor]] = []
     corrections: list[Tensor] = []
@@ -84,9 +93,15 @@ def drag(
     for step in range(max(steps, walked)):
         sigma, following = levels[step], levels[step + 1]
         goes_on = step < walked
-        source_encoded = unet.encode(source, sigma)
-        to_tap = run.mask is None and not goes_on
-        source_decoded = unet.decode(source_encoded, source_encoded.bottleneck, to_tap=to_tap)
+        if path is None:
+            source_encoded, source_decoded = _own(unet, source, sigma, run.mask is None and not goes_on)
+        else:
+            source, feature = path[step], None
+            if step < steps:
+                source_encoded, decoded = _own(unet, source, sigma, to_tap=True)
+                feature = decoded.feature
+            # What the inversion's step was made with, which is what a sampling step back takes.
+            source_decoded = Decoded(feature, (path[step + 1] - source) / (following - sigma))
         encoded = unet.encode(edited, sigma) if step else source_encoded
         bottleneck = carry(config.propagation, encoded.bottleneck, *found[-1]) if found else encoded.bottleneck
         level = Level(encoded, edited, source, source_decoded, sigma, following, last=step + 1 == steps)
@@ -109,6 +124,11 @@ def drag(
                 # A clean prediction that is higher by the correction is an epsilon lower by its part of sigma.
                 edited = edited + corrections[-1] * (1 - following / sigma)
     return Dragged(_edit(run, found, corrections, x, sigmas), edited, walked)
+
+
+def _own(unet: SplitUNet, x: Tensor, sigma: float, to_tap: bool) -> tuple[Encoded, Decoded]:
+    encoded = unet.encode(x, sigma)
+    return encoded, unet.decode(encoded, encoded.bottleneck, to_tap=to_tap)
 
 
 def _correction(level: Level, decoded: Decoded, identity: float, background: float, mask: Tensor | None) -> Tensor:

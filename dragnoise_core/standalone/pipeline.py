@@ -14,12 +14,13 @@ from ..configuration import PRESETS, OptimisationConfig
 from ..drawing import to_picture, to_tensor
 from ..edit import DragEdit
 from ..errors import DragNoiseError
-from ..inversion import invert
+from ..identity import keep_pixels
+from ..inversion import inversion_path
 from ..optimisation import Dragged, drag
 from ..points import DragPoints
 from ..progress import Callback
 from ..sampling import sample
-from ..schedule import ddim_sigmas
+from ..schedule import ddim_sigmas, to_variance_preserving
 from ..supervision import latent_mask
 from .images import fit, unfit
 from .models import LoadedModel
@@ -82,10 +83,10 @@ def edit_image(
     if mask is not None:
         latent_mask(mask, torch.empty(1, 1, run.fitted.height // 8, run.fitted.width // 8))  # refuse it before the work
     with run.phase("inversion"):
-        noisy = run.invert(run.encode())
+        path = run.invert(run.encode())
     with run.phase("optimisation"):
-        dragged = drag(run.unet, noisy, sigmas, points, mask=mask, config=config, callback=callback)
-    return run.finish(noisy, dragged, reconstruct)
+        dragged = drag(run.unet, path[0], sigmas, points, mask=mask, config=config, path=path, callback=callback)
+    return run.finish(path, dragged, reconstruct)
 
 
 def apply_edit(
@@ -97,8 +98,8 @@ def apply_edit(
     """
     run = PictureRun(model, picture, prompt, edit.schedule, callback)
     with run.phase("inversion"):
-        noisy = run.invert(run.encode())
-    return run.finish(noisy, Dragged(edit, noisy, 0))
+        path = run.invert(run.encode())
+    return run.finish(path, Dragged(edit, path[0], 0))
 
 
 @dataclass(eq=False)
@@ -133,13 +134,18 @@ class PictureRun:
         """Return the picture's latent, model units, [1, 4, h, w]."""
         return self.model.encode(to_tensor(self.fitted))
 
-    def invert(self, latent: Tensor) -> Tensor:
-        """Return the latent's inversion, sigma space at sigmas[0], [1, 4, h, w]."""
-        return invert(self.unet, latent, self.sigmas, callback=self.callback)
+    def invert(self, latent: Tensor) -> list[Tensor]:
+        """Return the latents of the inversion, sigma space, [1, 4, h, w], one for each of the schedule's levels."""
+        return inversion_path(self.unet, latent, self.sigmas, callback=self.callback)
 
-    def decode(self, latent: Tensor) -> Image.Image:
-        """Return a latent in model units as a picture of the size that came in. Raises DragNoiseError if not finite."""
+    def decode(self, latent: Tensor, source: Tensor | None = None, background: float = 0.0) -> Image.Image:
+        """Return a latent in model units as a picture of the size that came in. Raises DragNoiseError if not finite.
+
+        source, background: the unedited picture's latent, and how little is no change: see `keep_pixels`.
+        """
         pixels = self.model.decode(latent)
+        if background:
+            pixels = keep_pixels(pixels, to_tensor(self.fitted), latent, source, background)
         if not torch.isfinite(pixels).all():
             raise DragNoiseError(
                 f"{self.model.name} gave numbers that are not finite in {self.model.unet.dtype}; "
@@ -147,22 +153,18 @@ class PictureRun:
             )
         return unfit(to_picture(pixels), self.picture.size)
 
-    def finish(self, noisy: Tensor, dragged: Dragged, reconstruct: bool = False) -> EditResult:
+    def finish(self, path: list[Tensor], dragged: Dragged, reconstruct: bool = False) -> EditResult:
         """Return the picture sampled from where the drag ended. reconstruct: with one sampled without the edit too.
 
-        noisy: the inversion, sigma space at sigmas[0], [1, 4, h, w].
+        path: as `invert` gives it.
         """
+        noisy, edit = path[0], dragged.edit
         with self.phase("sampling"):
-            picture = self.decode(
-                sample(
-                    self.unet,
-                    dragged.latent,
-                    self.sigmas,
-                    edit=dragged.edit,
-                    start=dragged.level,
-                    callback=self.callback,
-                )
+            latent = sample(
+                self.unet, dragged.latent, self.sigmas, edit=edit, start=dragged.level, callback=self.callback
             )
+            source = to_variance_preserving(path[-1], float(self.sigmas[-1]))
+            picture = self.decode(latent, source, edit.config.background if edit.iterations else 0.0)
         reconstruction = None
         if reconstruct:
             with self.phase("reconstruction"):

@@ -18,10 +18,10 @@ def drag_noise(config: OptimisationConfig) -> Method:
     """Return our method with these settings."""
 
     def method(task: Task) -> Outcome:
-        dragged = drag(task.unet, task.noisy, task.sigmas, task.points, mask=task.mask, config=config)
+        dragged = drag(task.unet, task.noisy, task.sigmas, task.points, mask=task.mask, config=config, path=task.path)
         edit = dragged.edit
         latent = sample(task.unet, dragged.latent, task.sigmas, edit=edit, start=dragged.level)
-        return Outcome(latent, edit.iterations, edit.path[-1])
+        return Outcome(latent, edit.iterations, edit.path[-1], config.background if edit.iterations else 0.0)
 
     return method
 

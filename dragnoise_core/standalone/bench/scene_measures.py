@@ -10,6 +10,7 @@ from ...metrics import mean_distance, psnr, ssim
 
 UNCHANGED = 0.02  # of the range of a pixel: under this the truth is the source
 MARGIN = 4  # pixels around the change that do not count as outside
+EQUAL = 60.0  # dB: pictures of eight bits are no nearer than this to one that is not rounded
 STILL = 1.0  # pixels: a keypoint that the truth moves less than this should have stayed
 
 
@@ -48,7 +49,7 @@ class SceneMeasures:
             "distance": distance(self.dragged),
             "truth_psnr": psnr(picture, self.truth),
             "truth_ssim": ssim(picture, self.truth),
-            "outside_psnr": psnr(picture, self.source, self.outside) if self.outside.any() else None,
+            "outside_psnr": min(psnr(picture, self.source, self.outside), EQUAL) if self.outside.any() else None,
             "still_moved": distance(self.still),
             "others": distance(self.others),
         }

@@ -22,7 +22,8 @@ from ...demo.scenes.bench_drags import bench_drag
 from ...demo.scenes.drags import drag_points
 from ...drawing import save_picture, to_picture
 from ...errors import DragNoiseError
-from ...inversion import invert
+from ...identity import keep_pixels
+from ...inversion import inversion_path
 from ...points import DragPoints
 from ...schedule import ddim_sigmas
 from ..models import load_model, usable_device
@@ -94,7 +95,8 @@ class SceneBench:
 
         def prepare() -> Task:
             latent = self.model.encode(measures.source)
-            return Task(unet, latent, invert(unet, latent, self.sigmas), self.sigmas, points, mask)
+            path = inversion_path(unet, latent, self.sigmas)
+            return Task(unet, latent, path[0], self.sigmas, points, mask, path)
 
         # The first call of a method pays for memory and kernels, which is not what an edit costs.
         cold = [name for name in names if name not in self.warm]
@@ -110,6 +112,9 @@ class SceneBench:
             with self._timed() as taken:
                 outcome = find_method(name)(task)
             picture = self.model.decode(outcome.latent)
+            if outcome.background:
+                latents = outcome.latent, task.latent
+                picture = keep_pixels(picture, measures.source, *latents, outcome.background)
             if not torch.isfinite(picture).all():
                 raise DragNoiseError(f"{name} gave numbers that are not finite on drag {index}; lower its step size.")
             seconds = taken["seconds"] + (0 if name == BASELINE else inversion["seconds"])

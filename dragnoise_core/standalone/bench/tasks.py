@@ -15,6 +15,7 @@ class Task:
 
     latent: the picture, model units, [1, 4, h, w]. noisy: its inversion, sigma space at sigmas[0], [1, 4, h, w].
     sigmas: descending, [k + 1]. points: on the picture. mask: [H, W], 1 = may change; None = everything may.
+    path: the latents of the inversion, one for each of the sigmas, see `inversion_path`; None where there is none.
     """
 
     unet: DiffusersSplitUNet
@@ -23,6 +24,7 @@ class Task:
     sigmas: Tensor
     points: DragPoints
     mask: Tensor | None = None
+    path: list[Tensor] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +32,13 @@ class Outcome:
     """What a method made of a task: the clean latent, [1, 4, h, w], and the gradient steps it took.
 
     ends: where the method believes the handles to be, [N, 2], picture pixels; None when it has no belief.
+    background: what changes less in the latent keeps the picture's own pixels, see `keep_pixels`; 0 for none.
     """
 
     latent: Tensor
     iterations: int
     ends: Tensor | None = None
+    background: float = 0.0
 
 
 Method = Callable[[Task], Outcome]

@@ -109,12 +109,12 @@ def _drag(model: LoadedModel, folder: Path, out: Path, settings: Settings) -> No
     picture_run = PictureRun(model, sample.picture, prompt, sigmas)
     with picture_run.phase("inversion"):
         latent = picture_run.encode()
-        noisy = picture_run.invert(latent)
+        path = picture_run.invert(latent)
     with picture_run.phase("method"):
-        task = Task(picture_run.unet, latent, noisy, sigmas, sample.points, sample.mask)
+        task = Task(picture_run.unet, latent, path[0], sigmas, sample.points, sample.mask, path)
         outcome = find_method(settings.method)(task)
     with picture_run.phase("decoding"):
-        picture = picture_run.decode(outcome.latent)
+        picture = picture_run.decode(outcome.latent, latent, outcome.background)
     out.mkdir(parents=True, exist_ok=True)
     # The record says that the picture beside it is finished: it goes first and comes last.
     (out / RECORD).unlink(missing_ok=True)
