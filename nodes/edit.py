@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from ..dragnoise_core.edit import load_edit, save_edit
 from ..dragnoise_core.errors import DragNoiseError
+from ..dragnoise_core.identity import keep_pixels
 from ..dragnoise_core.points import DragPoints
 from ..dragnoise_core.schedule import ddim_sigmas
 from .host_sampling import check_model, noise_table
@@ -106,11 +107,17 @@ class DragNoiseEdit(io.ComfyNode):
         progress = NodeProgress(model, total, on_padded, cls.hidden.unique_id, (width, height))
         clean = vae.encode(to_host_image(padded))
         speed = Speed(acceleration, low_memory)
-        noisy = run_inversion(model, positive, clean, sigmas, 0, progress, speed)
+        noisy, path = run_inversion(model, positive, clean, sigmas, 0, progress, speed)
         progress.next_phase(levels)
-        edit, edited = run_drag(model, positive, noisy, sigmas, on_padded, mask, config, progress, speed)
+        edit, edited = run_drag(model, positive, noisy, sigmas, on_padded, mask, config, progress, speed, path)
         progress.finish()
-        result = vae.decode(edited)[:, :height, :width]
+        result = vae.decode(edited)
+        if edit.iterations and config.background:
+            to_model = model.get_model_object("latent_format").process_in
+            latents = (to_model(latent.cpu().float()) for latent in (edited, clean))
+            kept = keep_pixels(to_core_image(result).cpu(), padded.cpu(), *latents, config.background)
+            result = to_host_image(kept)
+        result = result[:, :height, :width]
         report = describe(edit)
         show_text(cls.hidden.unique_id, report)
         return io.NodeOutput(result.cpu(), edit, ui=edit_ui(edit, report, points))

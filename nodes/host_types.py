@@ -13,6 +13,8 @@ from ..dragnoise_core.acceleration import ACCELERATIONS
 from ..dragnoise_core.errors import DragNoiseError
 
 CATEGORY = "DragNoise"
+# Rides along in the LATENT of an inversion: its latents at every level, [k + 1, 1, C, h, w], model units, on the CPU.
+PATH = "dragnoise_path"
 DragPointsType = io.Custom("DRAG_POINTS")
 DragEditType = io.Custom("DRAG_EDIT")
 
@@ -45,6 +47,18 @@ def latent_samples(latent: dict[str, Any], model) -> Tensor:
             f"the latent holds {len(samples)} pictures; drag one at a time, Latent From Batch picks one."
         )
     return samples
+
+
+def fitting_path(path: Tensor | None, latent: Tensor, sigmas: Tensor) -> list[Tensor] | None:
+    """Return the path of the inversion that ended in `latent`, on its device; None for none, or another's.
+
+    A LATENT that other nodes have worked on may bring a path along that is no longer its own.
+    """
+    if path is None or path.shape != (len(sigmas), *latent.shape):
+        return None
+    path = path.to(latent)
+    scale = float(latent.abs().max())
+    return list(path) if torch.allclose(path[0], latent, rtol=0, atol=1e-3 * scale) else None
 
 
 def advanced(*inputs: io.Input) -> list[io.Input]:

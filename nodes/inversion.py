@@ -2,13 +2,14 @@
 
 import math
 
+import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..dragnoise_core.inversion import invert
+from ..dragnoise_core.inversion import inversion_path
 from ..dragnoise_core.schedule import ddim_sigmas
 from .host_sampling import check_model, denoise, invert_with, noise_table
-from .host_types import CATEGORY, acceleration_input, advanced, latent_samples
+from .host_types import CATEGORY, PATH, acceleration_input, advanced, latent_samples
 from .plain_unet import AUTOMATIC, Speed
 from .progress import NodeProgress, show_text
 
@@ -72,14 +73,14 @@ class DragNoiseInvert(io.ComfyNode):
         sigmas = ddim_sigmas(noise_table(model), steps, strength)
         levels = len(sigmas) - 1
         progress = NodeProgress(model, levels * (1 + check))
-        noisy = run_inversion(model, positive, clean, sigmas, refinements, progress, Speed(acceleration))
+        noisy, path = run_inversion(model, positive, clean, sigmas, refinements, progress, Speed(acceleration))
         reconstruction = 0.0
         if check:
             progress.next_phase(levels)
             back = denoise(model, positive, noisy, sigmas, callback=progress)
             reconstruction = signal_to_noise(clean.cpu(), back.cpu())
             show_text(cls.hidden.unique_id, f"reconstruction: {reconstruction:.1f} dB")
-        return io.NodeOutput({"samples": noisy}, sigmas, reconstruction)
+        return io.NodeOutput({"samples": noisy, PATH: path}, sigmas, reconstruction)
 
 
 def schedule_inputs() -> list[io.Input]:
@@ -99,13 +100,19 @@ def schedule_inputs() -> list[io.Input]:
 
 def run_inversion(
     model, positive, samples: Tensor, sigmas: Tensor, refinements: int, progress, speed: Speed = AUTOMATIC
-) -> Tensor:
-    """Return the noisy latent of `samples`, both as the host scales latents, [1, C, h, w]."""
+) -> tuple[Tensor, Tensor]:
+    """Return the noisy latent of `samples`, both as the host scales latents, [1, C, h, w], and the inversion's path.
+
+    The path: sigma space, model units, on the CPU, [k + 1, 1, C, h, w], one latent for each of `sigmas`.
+    """
+    found = []
 
     def body(unet, latent: Tensor, levels: Tensor) -> Tensor:
-        return invert(unet, latent, levels, refinements=refinements, callback=progress)
+        path = inversion_path(unet, latent, levels, refinements=refinements, callback=progress)
+        found.append(torch.stack(path).float().cpu())
+        return path[0]
 
-    return invert_with(model, positive, samples, sigmas, body, speed)
+    return invert_with(model, positive, samples, sigmas, body, speed), found[0]
 
 
 def signal_to_noise(wanted: Tensor, got: Tensor) -> float:

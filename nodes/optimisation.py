@@ -7,15 +7,17 @@ from torch import Tensor
 
 from ..dragnoise_core.configuration import CHOICES, PRESETS, RANGES, OptimisationConfig, preset
 from ..dragnoise_core.edit import DragEdit
-from ..dragnoise_core.optimisation import optimise
+from ..dragnoise_core.optimisation import drag
 from ..dragnoise_core.points import DragPoints
 from .host_sampling import check_levels, check_model, drag_with
 from .host_types import (
     CATEGORY,
+    PATH,
     DragEditType,
     DragPointsType,
     acceleration_input,
     advanced,
+    fitting_path,
     latent_samples,
     low_memory_input,
     one_mask,
@@ -107,7 +109,8 @@ class DragNoiseOptimize(io.ComfyNode):
         config = read_config(preset, settings)
         progress = NodeProgress(model, config.iterations, points, cls.hidden.unique_id)
         speed, samples = Speed(acceleration, low_memory), latent_samples(latent, model)
-        edit = run_optimisation(model, positive, samples, sigmas, points, mask, config, progress, speed)
+        path = latent.get(PATH)
+        edit = run_optimisation(model, positive, samples, sigmas, points, mask, config, progress, speed, path)
         report = describe(edit)
         show_text(cls.hidden.unique_id, report)
         return io.NodeOutput(edit, report, ui=edit_ui(edit, report, points))
@@ -153,12 +156,18 @@ def run_optimisation(
     config: OptimisationConfig,
     progress,
     speed: Speed = AUTOMATIC,
+    path: Tensor | None = None,
 ) -> DragEdit:
-    """Return the edit that drags `points` on the picture of the noisy latent `samples`, as the host scales it."""
+    """Return the edit that drags `points` on the picture of the noisy latent `samples`, as the host scales it.
+
+    path: of its inversion, see `run_inversion`.
+    """
     found = []
 
     def body(unet, latent: Tensor, levels: Tensor) -> Tensor:
-        found.append(optimise(unet, latent, levels, points, mask=one_mask(mask), config=config, callback=progress))
+        way = fitting_path(path, latent, levels)
+        dragged = drag(unet, latent, levels, points, mask=one_mask(mask), config=config, path=way, callback=progress)
+        found.append(dragged.edit)
         return latent
 
     drag_with(model, positive, samples, sigmas, body, speed)

@@ -15,7 +15,7 @@ from ..dragnoise_core.sampling import sample
 from ..dragnoise_core.schedule import to_variance_exploding
 from .comfy_unet import KEY, middle_residual
 from .host_sampling import EDITED, check_kind, check_levels, check_model, denoise, drag_with, noise_table, runs_plainly
-from .host_types import CATEGORY, DragEditType, acceleration_input, advanced, latent_samples, one_mask
+from .host_types import CATEGORY, DragEditType, acceleration_input, advanced, fitting_path, latent_samples, one_mask
 from .optimisation import run_optimisation
 from .plain_unet import AUTOMATIC, Speed
 from .progress import NodeProgress
@@ -148,16 +148,18 @@ def run_drag(
     config: OptimisationConfig,
     progress,
     speed: Speed,
+    path: Tensor,
 ) -> tuple[DragEdit, Tensor]:
     """Return the edit, as `run_optimisation` does, and the latent sampled with it."""
     if not runs_plainly(model, positive):
-        edit = run_optimisation(model, positive, samples, sigmas, points, mask, config, progress, speed)
+        edit = run_optimisation(model, positive, samples, sigmas, points, mask, config, progress, speed, path)
         progress.next_phase(config.iterations)
         return edit, denoise(apply_edit(model, edit), positive, samples, sigmas, callback=progress)
     found = []
 
     def body(unet, latent: Tensor, levels: Tensor) -> Tensor:
-        dragged = drag(unet, latent, levels, points, mask=one_mask(mask), config=config, callback=progress)
+        way = fitting_path(path, latent, levels)
+        dragged = drag(unet, latent, levels, points, mask=one_mask(mask), config=config, path=way, callback=progress)
         found.append(dragged.edit)
         progress.next_phase(config.iterations)
         # On from where the optimisation has walked to.

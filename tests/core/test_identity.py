@@ -4,11 +4,20 @@ from toy_unet import ToyUNet
 
 from dragnoise_core import identity
 from dragnoise_core.configuration import preset
-from dragnoise_core.identity import DISTANCE_WEIGHT, TEMPERATURE, borrowed_look, changed_share, keep_identity
-from dragnoise_core.optimisation import optimise
+from dragnoise_core.errors import DragNoiseError
+from dragnoise_core.identity import (
+    DISTANCE_WEIGHT,
+    TEMPERATURE,
+    borrowed_look,
+    changed_share,
+    keep_identity,
+    keep_pixels,
+)
+from dragnoise_core.inversion import inversion_path
+from dragnoise_core.optimisation import drag, optimise
 from dragnoise_core.points import DragPoints
 from dragnoise_core.sampling import sample
-from dragnoise_core.schedule import ddim_sigmas, scaled_linear_sigmas
+from dragnoise_core.schedule import ddim_sigmas, scaled_linear_sigmas, to_variance_preserving
 
 SIGMAS = ddim_sigmas(scaled_linear_sigmas(), 20, 0.7)
 POINTS = DragPoints.from_pairs([((50, 60), (80, 66))], 128, 128)
@@ -105,3 +114,46 @@ def test_cancelling_works_after_the_last_gradient_step():
     x = random(1, 4, 16, 16, dtype=torch.float32) * float(SIGMAS[0])
     with pytest.raises(Stopped):
         optimise(ToyUNet(), x, SIGMAS, POINTS, config=preset("default", iterations=3, drag_steps=3), callback=stop)
+
+
+def test_pixels_stay_where_the_latent_stays_and_are_the_new_ones_where_it_changed():
+    source, latent = random(1, 4, 32, 32), random(1, 4, 32, 32).clone()
+    latent[..., :8] += 5
+    picture, before = random(1, 3, 256, 256, seed=1), random(1, 3, 256, 256, seed=2)
+    kept = keep_pixels(picture, before, latent, source, 0.3)
+    assert torch.equal(kept[..., 128:], before[..., 128:])
+    torch.testing.assert_close(kept[..., :48], picture[..., :48], rtol=1e-3, atol=1e-3)
+
+
+def inverted():
+    sigmas = SIGMAS.float()
+    return ToyUNet(), inversion_path(ToyUNet(), torch.randn(1, 4, 16, 16), sigmas), sigmas
+
+
+def test_along_the_inversions_path_what_may_not_change_ends_at_the_picture_itself():
+    """Sampling the unedited picture again would miss it by the inversion's error."""
+    unet, path, sigmas = inverted()
+    mask = torch.zeros(128, 128)
+    mask[:, 64:] = 1
+    picture = to_variance_preserving(path[-1], float(sigmas[-1]))[..., :8]
+    config = preset("default", iterations=14, stop_distance=0.5)
+
+    def missed(path):
+        dragged = drag(unet, noisy, sigmas, POINTS, mask=mask, config=config, path=path)
+        clean = sample(unet, dragged.latent, sigmas, edit=dragged.edit, start=dragged.level)
+        return float((clean[..., :8] - picture).abs().max())
+
+    noisy = path[0]
+    assert missed(path) < 1e-4 < missed(None)
+
+
+def test_the_path_saves_evaluations_and_must_fit():
+    (unet, path, sigmas), (walking, *_) = inverted(), inverted()
+    config = preset("default", iterations=14, drag_steps=2, stop_distance=0.5)
+    drag(unet, path[0], sigmas, POINTS, config=config, path=path)
+    drag(walking, path[0], sigmas, POINTS, config=config)
+    # One whole decoding a level fewer; the levels that are optimised still need the picture's features.
+    assert walking.decodings["full"] - unet.decodings["full"] == len(sigmas) - 1
+    assert unet.decodings["tap"] - walking.decodings["tap"] == 2
+    with pytest.raises(DragNoiseError, match="3 latents for 15 noise levels"):
+        drag(unet, path[0], sigmas, POINTS, config=config, path=path[:3])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from toy_unet import ToyUNet
 
-from dragnoise_core.inversion import invert
+from dragnoise_core.inversion import inversion_path, invert
 from dragnoise_core.sampling import sample
 from dragnoise_core.schedule import ddim_sigmas, scaled_linear_sigmas, to_variance_exploding
 from dragnoise_core.split_unet import Decoded, Encoded
@@ -82,3 +82,15 @@ def test_the_reported_prediction_becomes_the_result():
     )
     # At the last level, sigma 0.04, what is left to remove is small.
     torch.testing.assert_close(seen[-1].clean_latent(), result, atol=0.1, rtol=0)
+
+
+def test_the_path_leads_from_the_noise_to_the_picture_by_sampling_steps_of_its_own_epsilons():
+    latent = torch.randn(1, 4, 16, 16)
+    sigmas = ddim_sigmas(TABLE, 20, 0.7).float()
+    unet, seen = ToyUNet(), []
+    path = inversion_path(unet, latent, sigmas, callback=lambda progress: seen.append(progress.clean_latent()))
+    assert len(path) == len(sigmas) and torch.equal(path[0], invert(unet, latent, sigmas))
+    torch.testing.assert_close(path[-1], to_variance_exploding(latent, float(sigmas[-1])))
+    for step, (before, after) in enumerate(zip(path, path[1:], strict=False)):
+        epsilon = (after - before) / (sigmas[step + 1] - sigmas[step])
+        torch.testing.assert_close(before - sigmas[step] * epsilon, seen[-1 - step], rtol=1e-3, atol=1e-3)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from dragnoise_pack.dragnoise_core.configuration import preset
 from dragnoise_pack.dragnoise_core.demo.networks import UNET_CONFIG
-from dragnoise_pack.dragnoise_core.inversion import invert
+from dragnoise_pack.dragnoise_core.inversion import inversion_path, invert
 from dragnoise_pack.dragnoise_core.optimisation import optimise
 from dragnoise_pack.dragnoise_core.points import DragPoints
 from dragnoise_pack.dragnoise_core.sampling import sample
@@ -59,9 +59,10 @@ def relative(a, b):
 
 
 def test_inversion(hosts):
-    ours = run_inversion(hosts.model, hosts.positive, hosts.latent, hosts.sigmas, 0, None)
+    ours, path = run_inversion(hosts.model, hosts.positive, hosts.latent, hosts.sigmas, 0, None)
     theirs = hosts.in_diffusers(invert, hosts.latent, hosts.sigmas)
     assert relative(ours, theirs) < 1e-5
+    assert relative(path, torch.stack(hosts.in_diffusers(inversion_path, hosts.latent, hosts.sigmas))) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["paper", "default"])
