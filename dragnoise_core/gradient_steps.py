@@ -2,15 +2,16 @@
 
 from collections import deque
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from .acceleration import GraphedUNet
 from .configuration import OptimisationConfig
 from .descent import NormalisedDescent
-from .lattice import lattice, lattice_loss, lattice_weights, sample_places
+from .lattice import lattice, lattice_loss, reach, staying_share
 from .points import DragPoints
 from .progress import Callback, Progress
 from .split_unet import Decoded, Encoded, SplitUNet
@@ -50,7 +51,6 @@ class GradientSteps:
     callback: Callback | None
     wanted: DragPoints
     allowed: Tensor | None
-    size: tuple[int, int]
     grid: GridSize
     targets: Tensor
     handles: Tensor
@@ -62,21 +62,24 @@ class GradientSteps:
     def start(cls, unet, x, wanted, allowed, config, callback) -> "GradientSteps":
         grid = (x.shape[-1] * CELLS_PER_LATENT, x.shape[-2] * CELLS_PER_LATENT)
         handles, targets = (cells.to(x.device) for cells in wanted.on_grid(*grid))
-        size = tuple(x.shape[-2:])
-        return cls(unet, config, callback, wanted, allowed, size, grid, targets, handles, handles, [handles])
+        return cls(unet, config, callback, wanted, allowed, grid, targets, handles, handles, [handles])
 
     @property
     def mask(self) -> Tensor | None:
         """The mask, where its term of the loss acts."""
         return self.allowed if self.config.mask_weight else None
 
-    @cached_property
-    def _lattice(self) -> tuple[Tensor, Tensor, Tensor]:
-        """All places, and how much each moves and stays."""
-        places = lattice(self.size, self.grid, self.points.device)
-        allowed = None if self.allowed is None else self.allowed.flatten()
-        radius = max(self.config.supervision_radius, 1)
-        return places, *lattice_weights(places, self.handles, self.targets, radius, allowed)
+    def _lattice(self, size: tuple[int, int]) -> dict[str, Tensor]:
+        """Return the lattice of a feature map of that size: its places, how far one moves along, and what stays."""
+        places = lattice(size, self.grid, self.points.device).to(self.points)
+        around = reach(self.handles, self.targets, max(self.config.supervision_radius, 1))
+        if self.allowed is None:
+            allowed, stays = torch.ones_like(places[:, 0]), staying_share(places, self.handles, self.targets)
+        else:
+            allowed = functional.interpolate(self.allowed, size, mode="bilinear").flatten().to(places)
+            stays = 1 - allowed
+        around = places.new_full((), around)
+        return {"handles": self.handles, "places": places, "around": around, "allowed": allowed, "stays": stays}
 
     def optimise(self, start: Tensor, level: Level, budget: int) -> Tensor:
         """Return the bottleneck, [1, C, h, w], after gradient steps until `budget` steps in all or arrival."""
@@ -120,9 +123,7 @@ class GradientSteps:
             "reference": sample_patches(feature, self.handles, 0, self.grid)[:, :, 0, 0],
         }
         if self.config.supervision == "lattice":
-            places, moves, stays = self._lattice
-            source = sample_places(feature, places, self.grid)
-            constants |= {"handles": self.handles, "places": places, "source": source, "moves": moves, "stays": stays}
+            constants |= self._lattice(tuple(feature.shape[-2:])) | {"source": feature.to(self.points.dtype)}
         elif self.config.template == "original":
             constants["template"] = sample_patches(feature, self.handles, self.config.supervision_radius, self.grid)
         if self.mask is not None:
@@ -220,7 +221,7 @@ def _supervision(
     config: OptimisationConfig, grid: GridSize, feature: Tensor, points: Tensor, constants: dict[str, Tensor]
 ) -> Tensor:
     if config.supervision == "lattice":
-        names = ("handles", "targets", "places", "source", "moves", "stays")
+        names = ("handles", "targets", "places", "source", "around", "allowed", "stays")
         return lattice_loss(
             feature,
             points,
@@ -228,7 +229,6 @@ def _supervision(
             grid=grid,
             step_length=config.step_length,
             stillness=config.stillness,
-            cells=CELLS_PER_LATENT**2,
         )
     return motion_loss(
         feature,

@@ -1,7 +1,7 @@
 """Supervision of every place at once: what is near a handle moves along, what is far from all paths stays.
 
 A handle's patch alone says little about the thing that it belongs to: the nose arrives and the face behind it is left
-to the model. So all latent cells are supervised, each with a weight.
+to the model. So all cells of the feature map are supervised, each with a weight.
 """
 
 import torch
@@ -16,7 +16,7 @@ BODY_RESIDUAL = 0.1  # how far from rigid that may be, of the mean way
 
 
 def lattice(size: tuple[int, int], grid: GridSize, device: torch.device) -> Tensor:
-    """Return the centres of the h x w latent cells, [h * w, 2], (x, y) on the supervision grid."""
+    """Return the centres of a map's cells, [H * W, 2], (x, y) on the supervision grid. size: the map's H and W."""
     columns, rows = (
         (torch.arange(count, device=device) + 0.5) * (cells / count) - 0.5
         for count, cells in ((size[1], grid[0]), (size[0], grid[1]))
@@ -24,26 +24,30 @@ def lattice(size: tuple[int, int], grid: GridSize, device: torch.device) -> Tens
     return torch.cartesian_prod(rows, columns).flip(1)
 
 
-def lattice_weights(
-    places: Tensor, handles: Tensor, targets: Tensor, radius: float, allowed: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Return how much each place is to move along and how much it is to stay, [M] each, in [0, 1].
+def reach(handles: Tensor, targets: Tensor, radius: float) -> float:
+    """Return how far around a handle places move along, grid cells: `radius`, or BODY_RADIUS where the handles are one
+    body."""
+    return BODY_RADIUS if is_body(handles, targets) else radius
 
-    places: [M, 2]; handles, targets: [N, 2], all on the supervision grid. With d the distance to the nearest handle
-    and e that to the nearest path from handle to target: exp(-d^2 / 2 radius^2) and 1 - exp(-e^2 / 2 FAR^2).
-    allowed: [M], where the mask lets the picture change; with one, what is outside stays and nothing else need.
+
+def moving_share(origins: Tensor, handles: Tensor, around: Tensor | float) -> Tensor:
+    """Return how much a place is to be what moved there, [M]: exp(-d^2 / 2 around^2).
+
+    origins: where the places' content comes from, [M, 2]; d is their distance to the nearest of the handles, [N, 2].
     """
-    if is_body(handles, targets):
-        radius = BODY_RADIUS
-    near = torch.cdist(places, handles).amin(1)
-    moves = torch.exp(-near.square() / (2 * radius**2))
-    if allowed is not None:
-        return moves * allowed, 1 - allowed
+    return torch.exp(-torch.cdist(origins, handles).amin(1).square() / (2 * around**2))
+
+
+def staying_share(places: Tensor, handles: Tensor, targets: Tensor) -> Tensor:
+    """Return how much each place, [M, 2], is to stay as it is, [M]: 1 - exp(-e^2 / 2 FAR^2).
+
+    e: the distance to the nearest path from a handle to its target, [N, 2] each.
+    """
     way = targets - handles
     along = ((places[:, None] - handles) * way).sum(-1) / way.square().sum(-1).clamp_min(1e-6)
     nearest = handles + along.clamp(0, 1)[..., None] * way
     from_path = (places[:, None] - nearest).norm(dim=-1).amin(1)
-    return moves, 1 - torch.exp(-from_path.square() / (2 * FAR**2))
+    return 1 - torch.exp(-from_path.square() / (2 * FAR**2))
 
 
 def is_body(handles: Tensor, targets: Tensor) -> bool:
@@ -81,12 +85,10 @@ def rigidly(places: Tensor, handles: Tensor, moved: Tensor, weights: Tensor) -> 
 
 
 def sample_places(feature: Tensor, places: Tensor, grid: GridSize) -> Tensor:
-    """Return the features, [M, C], of a map [1, C, H, W] at places [M, 2] on the grid, bilinearly; float32 or wider."""
-    feature = feature.to(torch.promote_types(feature.dtype, torch.float32))
+    """Return the features of a map, [1, C, H, W], at places [H * W, 2] on the grid, bilinearly: [1, C, H, W]."""
     span = torch.stack([places.new_full((), cells) for cells in grid])
-    where = (2 * (places + 0.5) / span - 1).to(feature)
-    options = {"mode": "bilinear", "padding_mode": "border", "align_corners": False}
-    return functional.grid_sample(feature, where[None, None], **options)[0, :, 0].T
+    where = (2 * (places + 0.5) / span - 1).to(feature).view(1, *feature.shape[-2:], 2)
+    return functional.grid_sample(feature, where, padding_mode="border", align_corners=False)
 
 
 def lattice_loss(
@@ -96,26 +98,32 @@ def lattice_loss(
     targets: Tensor,
     places: Tensor,
     source: Tensor,
-    moves: Tensor,
+    around: Tensor,
+    allowed: Tensor,
     stays: Tensor,
     *,
     grid: GridSize,
     step_length: float,
     stillness: float,
-    cells: float,
 ) -> Tensor:
-    """Return the weighted L1 differences between features where they should be and the source's where they were.
+    """Return the weighted L1 differences of a feature map to the unedited one's, moved along with the points.
 
-    feature: [1, C, H, W], differentiable. points: where the handles, [N, 2], are now; they should get `step_length`
-    nearer to their targets, and every place, [M, 2], as they carry it. source: the unedited picture's features at the
-    places, [M, C]. moves, stays: see `lattice_weights`; stillness: weight of what stays. cells: of the grid that a
-    place stands for, so that the loss does not depend on how dense the lattice is.
+    feature, source: [1, C, H, W]; feature is differentiable, source float32 or wider. points: where the handles,
+    [N, 2], are now; they should get `step_length` nearer to their targets, and take along what is near them. places:
+    the map's cells on the grid, [H * W, 2]. around: see `reach`. allowed: [H * W], where the mask lets the picture
+    change. stays: [H * W], see `staying_share`; stillness: its weight. The differences are means over channels; a cell
+    of the map counts for as many as it covers of the grid's.
     """
     offset = targets - points
     distance = offset.norm(dim=1, keepdim=True)
     ahead = points + offset / distance.clamp_min(1e-6) * distance.clamp_max(step_length)
-    there = sample_places(feature, carried(places, handles, ahead), grid)
-    loss = (moves * (there - source).abs().mean(1)).sum()
+    origins = carried(places, ahead, handles)
+    moved = allowed * moving_share(origins, handles, around)
+
+    def difference(other: Tensor) -> Tensor:
+        return (feature - other).abs().mean(1).flatten()
+
+    loss = (moved * difference(sample_places(source, origins, grid))).sum()
     if stillness:
-        loss = loss + stillness * (stays * (sample_places(feature, places, grid) - source).abs().mean(1)).sum()
-    return cells * loss
+        loss = loss + stillness * (stays * difference(source)).sum()
+    return loss * (grid[0] * grid[1] / len(places))

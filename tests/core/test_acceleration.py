@@ -73,9 +73,9 @@ def test_graphs_and_python_give_the_same_edit(name, masked):
 
 def test_another_picture_prompt_and_number_of_points_go_through_the_same_graphs():
     config, kept = preset("paper", iterations=3), graphs()
-    whole_edit(GraphedUNet(split_unet(), kept), config)
-    other = split_unet()
-    other = other.under(other.conditions._replace(context=torch.randn(1, 3, 16, device=DEVICE)))
+    unet = split_unet()  # graphs hold no reference to the weights
+    whole_edit(GraphedUNet(unet, kept), config)
+    other = unet.under(unet.conditions._replace(context=torch.randn(1, 3, 16, device=DEVICE)))
     wanted = whole_edit(other, config, seed=7)
     found = whole_edit(GraphedUNet(other, kept), config, seed=7)
     torch.testing.assert_close(found[0], wanted[0], rtol=1e-4, atol=1e-4)

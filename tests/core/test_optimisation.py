@@ -24,10 +24,11 @@ def test_the_loss_falls_and_the_source_is_untouched(name):
     x, unet = noisy(), ToyUNet()
     before = x.clone()
     # One level and no tracking in between.
-    edit = optimise(unet, x, SIGMAS, POINTS, config=preset(name, iterations=30, drag_steps=1, gradient_steps=30))
+    config = preset(name, iterations=30, drag_steps=1, gradient_steps=30, learning_rate=0.03)
+    edit = optimise(unet, x, SIGMAS, POINTS, config=config)
     assert edit.iterations == 30
     # The current template moves with the leaf, so only the original one makes every loss one function.
-    assert name == "paper" or edit.losses[-1] < 0.98 * edit.losses[0]
+    assert name == "paper" or edit.losses[-1] < 0.95 * edit.losses[0]
     assert torch.equal(x, before)
     assert all(parameter.grad is None for parameter in unet.parameters())
     assert not edit.bottlenecks.requires_grad
