@@ -102,7 +102,7 @@ PRESETS = {
         identity=1.0,
         background=0.3,
         supervision="lattice",
-        stillness=0.025,
+        stillness=0.01,
     ),
 }
 

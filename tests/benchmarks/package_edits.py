@@ -101,35 +101,37 @@ def _measure_scenario(label: str, model: LoadedModel, shape: Shape, scenario: Sc
     return [*rows, row(f"{label}: second drag", "later", again, **facts)] if again else rows
 
 
-def edit(meter: Meter, model: LoadedModel, shape: Shape, scenario: Scenario) -> tuple[tuple[PictureRun, Tensor], int]:
+def edit(
+    meter: Meter, model: LoadedModel, shape: Shape, scenario: Scenario
+) -> tuple[tuple[PictureRun, list[Tensor]], int]:
     """Run a whole edit as `edit_image` does; return what a second drag needs, and the iterations."""
     sigmas = ddim_sigmas(model.sigmas, shape.steps, STRENGTH).float()
     run = PictureRun(model, random_picture(shape.side), "", sigmas)
     with meter.phase("encode"):
         latent = run.encode()
     with meter.phase("inversion"):
-        noisy = run.invert(latent)
-    iterations, clean = _drag_and_sample(meter, run, noisy, FIRST_DRAG, shape, scenario)
+        path = run.invert(latent)
+    iterations, clean = _drag_and_sample(meter, run, path, FIRST_DRAG, shape, scenario)
     with meter.phase("decode"):
         run.decode(clean)
-    return (run, noisy), iterations
+    return (run, path), iterations
 
 
-def drag_again(run: PictureRun, noisy: Tensor, shape: Shape, scenario: Scenario) -> Meter:
+def drag_again(run: PictureRun, path: list[Tensor], shape: Shape, scenario: Scenario) -> Meter:
     """Run another drag on the same inversion; return its figures."""
     meter = Meter(run.model.unet.device)
-    _drag_and_sample(meter, run, noisy, SECOND_DRAG, shape, scenario)
+    _drag_and_sample(meter, run, path, SECOND_DRAG, shape, scenario)
     return meter
 
 
 def _drag_and_sample(
-    meter: Meter, run: PictureRun, noisy: Tensor, pair: tuple, shape: Shape, scenario: Scenario
+    meter: Meter, run: PictureRun, path: list[Tensor], pair: tuple, shape: Shape, scenario: Scenario
 ) -> tuple[int, Tensor]:
     """Return the iterations and the edited picture's latent."""
     points, config = points_on(shape.side, [pair]), scenario.config(shape)
     mask = middle_mask(shape.side) if scenario.masked else None
     with meter.phase("optimisation"):
-        dragged = drag(run.unet, noisy, run.sigmas, points, mask=mask, config=config)
+        dragged = drag(run.unet, path[0], run.sigmas, points, mask=mask, config=config, path=path)
     with meter.phase("sampling"):
         clean = sample(run.unet, dragged.latent, run.sigmas, edit=dragged.edit, start=dragged.level)
     return dragged.edit.iterations, clean
