@@ -87,12 +87,12 @@ class OptimisationConfig:
 PRESETS = {
     "paper": OptimisationConfig(),
     "default": OptimisationConfig(
-        learning_rate=0.16,
+        learning_rate=0.1,
         iterations=120,
         drag_steps=20,
         gradient_steps=3,
         template="original",
-        supervision_radius=6,
+        supervision_radius=4,
         tracking_radius=12,
         step_length=2.0,
         stop_distance=1.5,
@@ -101,8 +101,6 @@ PRESETS = {
         descent="normalised",
         identity=1.0,
         background=0.3,
-        supervision="lattice",
-        stillness=0.01,
     ),
 }
 
