@@ -24,7 +24,6 @@ RANGES = {
     "free_steps": (0, 1000),
     "identity": (0.0, 1.0),
     "background": (0.0, 10.0),
-    "stillness": (0.0, 10.0),
 }
 
 
@@ -49,8 +48,7 @@ class OptimisationConfig:
     background: places that change less, in latent units, return to the unedited picture, as does all that is outside
         the mask; 0 turns it off.
     supervision: what is compared: "patches" at the points (the paper's), or a "lattice" of all places, of which those
-        within about `supervision_radius` of a handle move along and those far from all paths stay.
-    stillness: weight of the places that stay in a lattice.
+        within about `supervision_radius` of a handle move along; around points that move as one body, more do.
     """
 
     learning_rate: float = 0.01
@@ -69,7 +67,6 @@ class OptimisationConfig:
     identity: float = 0.0
     background: float = 0.0
     supervision: str = "patches"
-    stillness: float = 0.0
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -83,16 +80,21 @@ class OptimisationConfig:
             if not low <= value <= high:
                 raise DragNoiseError(f"{name} is {value}; choose a value from {low} to {high}.")
 
+    @property
+    def compared_steps(self) -> int:
+        """Steps that look at the unedited picture's features, where its inversion is followed; else 0."""
+        return self.drag_steps if self.identity or self.background else 0
+
 
 PRESETS = {
     "paper": OptimisationConfig(),
     "default": OptimisationConfig(
-        learning_rate=0.1,
+        learning_rate=0.13,
         iterations=120,
-        drag_steps=20,
+        drag_steps=25,
         gradient_steps=3,
         template="original",
-        supervision_radius=4,
+        supervision_radius=3,
         tracking_radius=12,
         step_length=2.0,
         stop_distance=1.5,
@@ -101,6 +103,7 @@ PRESETS = {
         descent="normalised",
         identity=1.0,
         background=0.3,
+        supervision="lattice",
     ),
 }
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from .acceleration import GraphedUNet
 from .configuration import OptimisationConfig
 from .descent import NormalisedDescent
-from .lattice import lattice, lattice_loss, reach, staying_share
+from .lattice import lattice, lattice_loss, reach
 from .points import DragPoints
 from .progress import Callback, Progress
 from .split_unet import Decoded, Encoded, SplitUNet
@@ -70,16 +70,15 @@ class GradientSteps:
         return self.allowed if self.config.mask_weight else None
 
     def _lattice(self, size: tuple[int, int]) -> dict[str, Tensor]:
-        """Return the lattice of a feature map of that size: its places, how far one moves along, and what stays."""
+        """Return the lattice of a feature map of that size: its places, and how far one moves along."""
         places = lattice(size, self.grid, self.points.device).to(self.points)
         around = reach(self.handles, self.targets, max(self.config.supervision_radius, 1))
         if self.allowed is None:
-            allowed, stays = torch.ones_like(places[:, 0]), staying_share(places, self.handles, self.targets)
+            allowed = torch.ones_like(places[:, 0])
         else:
             allowed = functional.interpolate(self.allowed, size, mode="bilinear").flatten().to(places)
-            stays = 1 - allowed
         around = places.new_full((), around)
-        return {"handles": self.handles, "places": places, "around": around, "allowed": allowed, "stays": stays}
+        return {"handles": self.handles, "places": places, "around": around, "allowed": allowed}
 
     def optimise(self, start: Tensor, level: Level, budget: int) -> Tensor:
         """Return the bottleneck, [1, C, h, w], after gradient steps until `budget` steps in all or arrival."""
@@ -221,15 +220,9 @@ def _supervision(
     config: OptimisationConfig, grid: GridSize, feature: Tensor, points: Tensor, constants: dict[str, Tensor]
 ) -> Tensor:
     if config.supervision == "lattice":
-        names = ("handles", "targets", "places", "source", "around", "allowed", "stays")
-        return lattice_loss(
-            feature,
-            points,
-            *(constants[name] for name in names),
-            grid=grid,
-            step_length=config.step_length,
-            stillness=config.stillness,
-        )
+        names = ("handles", "targets", "places", "source", "around", "allowed")
+        known = (constants[name] for name in names)
+        return lattice_loss(feature, points, *known, grid=grid, step_length=config.step_length)
     return motion_loss(
         feature,
         points,

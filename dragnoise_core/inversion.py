@@ -1,6 +1,8 @@
 """DDIM inversion: the noise from which sampling returns to a given picture."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -8,7 +10,19 @@ from torch import Tensor
 
 from .progress import Callback, Progress
 from .schedule import check_sigmas, to_variance_exploding
-from .split_unet import SplitUNet, predict_epsilon
+from .split_unet import Decoded, SplitUNet, evaluate
+
+
+@dataclass(frozen=True, eq=False)
+class InversionPath:
+    """The way of a picture to its noise, from the noise on.
+
+    latents: sigma space, [B, 4, H, W] each, one for each of the schedule's levels. features: the tap's in the
+    evaluations that led to the first of them, [B, C, h, w] each; as many as were asked for, maybe none.
+    """
+
+    latents: Sequence[Tensor]
+    features: Sequence[Tensor] = ()
 
 
 @torch.no_grad()
@@ -19,14 +33,20 @@ def invert(
 
     See `inversion_path`, whose first latent it is.
     """
-    return inversion_path(unet, latent, sigmas, refinements=refinements, callback=callback)[0]
+    return inversion_path(unet, latent, sigmas, refinements=refinements, callback=callback).latents[0]
 
 
 @torch.no_grad()
 def inversion_path(
-    unet: SplitUNet, latent: Tensor, sigmas: Tensor, *, refinements: int = 0, callback: Callback | None = None
-) -> list[Tensor]:
-    """Return the latents of a DDIM inversion, sigma space, [B, 4, H, W] each, one for each of `sigmas`.
+    unet: SplitUNet,
+    latent: Tensor,
+    sigmas: Tensor,
+    *,
+    refinements: int = 0,
+    features: int = 0,
+    callback: Callback | None = None,
+) -> InversionPath:
+    """Return the way of a DDIM inversion, with the features of its noisiest steps, so many as `features` says.
 
     latent: clean, in model units, [B, 4, H, W]. sigmas: descending, [k + 1], as `ddim_sigmas` gives them.
     As in DDIM inversion (Song et al. 2021, section 4.3) every step assumes that epsilon changes little between two
@@ -36,15 +56,22 @@ def inversion_path(
     check_sigmas(sigmas)
     levels = sigmas.flip(0).tolist()
     x = to_variance_exploding(latent, levels[0])
-    path = [x]
+    latents, kept = [x], []
     for step, (current, following) in enumerate(pairwise(levels), 1):
-        # The model is told the next noise level, so it must see a latent of the next level's variance.
-        seen = x * math.sqrt((1 + following**2) / (1 + current**2))
-        epsilon = predict_epsilon(unet, seen, following)
+        decoded = evaluate_ahead(unet, x, current, following)
         for _ in range(refinements):
-            epsilon = predict_epsilon(unet, x + epsilon * (following - current), following)
+            decoded = evaluate(unet, x + decoded.epsilon * (following - current), following)
+        epsilon = decoded.epsilon
         x = x + epsilon * (following - current)
-        path.append(x)
+        latents.append(x)
+        if len(levels) - step <= features:
+            kept.append(decoded.feature)
         if callback:
             callback(Progress("inversion", step, len(levels) - 1, lambda x=x, e=epsilon, s=following: x - s * e))
-    return path[::-1]
+    return InversionPath(latents[::-1], kept[::-1])
+
+
+def evaluate_ahead(unet: SplitUNet, x: Tensor, current: float, following: float, *, to_tap: bool = False) -> Decoded:
+    """Return what the model makes of x, sigma space at `current`, [B, 4, H, W], at the higher level `following`."""
+    # The model is told the next noise level, so it must see a latent of the next level's variance.
+    return evaluate(unet, x * math.sqrt((1 + following**2) / (1 + current**2)), following, to_tap=to_tap)

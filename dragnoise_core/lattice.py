@@ -1,4 +1,4 @@
-"""Supervision of every place at once: what is near a handle moves along, what is far from all paths stays.
+"""Supervision of every place at once: what is near a handle moves along.
 
 A handle's patch alone says little about the thing that it belongs to: the nose arrives and the face behind it is left
 to the model. So all cells of the feature map are supervised, each with a weight.
@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from .supervision import GridSize
 
-FAR = 16.0  # cells of the supervision grid from the nearest path at which a place begins to count as one that stays
 BODY_RADIUS = 28.0  # three or more handles that move as one rigid body take this much around them along
 BODY_RESIDUAL = 0.1  # how far from rigid that may be, of the mean way
 
@@ -36,18 +35,6 @@ def moving_share(origins: Tensor, handles: Tensor, around: Tensor | float) -> Te
     origins: where the places' content comes from, [M, 2]; d is their distance to the nearest of the handles, [N, 2].
     """
     return torch.exp(-torch.cdist(origins, handles).amin(1).square() / (2 * around**2))
-
-
-def staying_share(places: Tensor, handles: Tensor, targets: Tensor) -> Tensor:
-    """Return how much each place, [M, 2], is to stay as it is, [M]: 1 - exp(-e^2 / 2 FAR^2).
-
-    e: the distance to the nearest path from a handle to its target, [N, 2] each.
-    """
-    way = targets - handles
-    along = ((places[:, None] - handles) * way).sum(-1) / way.square().sum(-1).clamp_min(1e-6)
-    nearest = handles + along.clamp(0, 1)[..., None] * way
-    from_path = (places[:, None] - nearest).norm(dim=-1).amin(1)
-    return 1 - torch.exp(-from_path.square() / (2 * FAR**2))
 
 
 def is_body(handles: Tensor, targets: Tensor) -> bool:
@@ -100,30 +87,21 @@ def lattice_loss(
     source: Tensor,
     around: Tensor,
     allowed: Tensor,
-    stays: Tensor,
     *,
     grid: GridSize,
     step_length: float,
-    stillness: float,
 ) -> Tensor:
     """Return the weighted L1 differences of a feature map to the unedited one's, moved along with the points.
 
     feature, source: [1, C, H, W]; feature is differentiable, source float32 or wider. points: where the handles,
     [N, 2], are now; they should get `step_length` nearer to their targets, and take along what is near them. places:
     the map's cells on the grid, [H * W, 2]. around: see `reach`. allowed: [H * W], where the mask lets the picture
-    change. stays: [H * W], see `staying_share`; stillness: its weight. The differences are means over channels; a cell
-    of the map counts for as many as it covers of the grid's.
+    change. The differences are means over channels; a cell of the map counts for as many as it covers of the grid's.
     """
     offset = targets - points
     distance = offset.norm(dim=1, keepdim=True)
     ahead = points + offset / distance.clamp_min(1e-6) * distance.clamp_max(step_length)
     origins = carried(places, ahead, handles)
     moved = allowed * moving_share(origins, handles, around)
-
-    def difference(other: Tensor) -> Tensor:
-        return (feature - other).abs().mean(1).flatten()
-
-    loss = (moved * difference(sample_places(source, origins, grid))).sum()
-    if stillness:
-        loss = loss + stillness * (stays * difference(source)).sum()
-    return loss * (grid[0] * grid[1] / len(places))
+    difference = (feature - sample_places(source, origins, grid)).abs().mean(1).flatten()
+    return (moved * difference).sum() * (grid[0] * grid[1] / len(places))

@@ -1,6 +1,5 @@
 """The optimisation: bottlenecks whose decoder features move from handle to target."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,11 +10,12 @@ from .edit import DragEdit
 from .errors import DragNoiseError
 from .gradient_steps import GradientSteps, Level
 from .identity import keep_identity
+from .inversion import InversionPath, evaluate_ahead
 from .points import DragPoints
 from .progress import Callback, Progress
 from .propagation import carry
 from .schedule import check_sigmas
-from .split_unet import Decoded, Encoded, SplitUNet
+from .split_unet import Decoded, SplitUNet
 from .supervision import latent_mask
 
 
@@ -61,13 +61,13 @@ def drag(
     *,
     mask: Tensor | None = None,
     config: OptimisationConfig = PRESETS["default"],
-    path: Sequence[Tensor] | None = None,
+    path: InversionPath | None = None,
     callback: Callback | None = None,
 ) -> Dragged:
     """As `optimise`, and return where the walk ended: `sample` goes on from there and need not repeat it.
 
-    path: the latents of the inversion that ended in x, see `inversion_path`. Where identity or background are kept
-    they are the unedited picture's, exactly, and it is not sampled again to be compared with.
+    path: of the inversion that ended in x, see `inversion_path`. Where identity or background are kept its latents are
+    the unedited picture's, exactly, which is not sampled again to be compared with. Features it lacks are computed.
     """
     check_sigmas(sigmas)
     if x.ndim != 4 or len(x) != 1:
@@ -80,12 +80,12 @@ def drag(
         raise DragNoiseError(
             f"free_steps is {config.free_steps} of {len(levels) - 1} steps, so none is left to drag in; lower it."
         )
-    holds = bool(config.identity or config.background)
+    holds = bool(config.compared_steps)
     if not holds:
         walked = steps - 1
         path = None
-    if path is not None and len(path) != len(levels):
-        raise DragNoiseError(f"the inversion's path has {len(path)} latents for {len(levels)} noise levels.")
+    if path is not None and len(path.latents) != len(levels):
+        raise DragNoiseError(f"the inversion's path has {len(path.latents)} latents for {len(levels)} noise levels.")
     run = GradientSteps.start(unet, x, points, allowed, config, callback)
     found: list[tuple[Tensor, Tensor]] = []
     corrections: list[Tensor] = []
@@ -94,15 +94,12 @@ def drag(
         sigma, following = levels[step], levels[step + 1]
         goes_on = step < walked
         if path is None:
-            source_encoded, source_decoded = _own(unet, source, sigma, run.mask is None and not goes_on)
+            source_encoded = unet.encode(source, sigma)
+            to_tap = run.mask is None and not goes_on
+            source_decoded = unet.decode(source_encoded, source_encoded.bottleneck, to_tap=to_tap)
         else:
-            source, feature = path[step], None
-            if step < steps:
-                source_encoded, decoded = _own(unet, source, sigma, to_tap=True)
-                feature = decoded.feature
-            # What the inversion's step was made with, which is what a sampling step back takes.
-            source_decoded = Decoded(feature, (path[step + 1] - source) / (following - sigma))
-        encoded = unet.encode(edited, sigma) if step else source_encoded
+            source, source_decoded = _inverted(unet, path, step, sigma, following, step < steps)
+        encoded = source_encoded if path is None and not step else unet.encode(edited, sigma)
         bottleneck = carry(config.propagation, encoded.bottleneck, *found[-1]) if found else encoded.bottleneck
         level = Level(encoded, edited, source, source_decoded, sigma, following, last=step + 1 == steps)
         if step < steps:
@@ -126,9 +123,16 @@ def drag(
     return Dragged(_edit(run, found, corrections, x, sigmas), edited, walked)
 
 
-def _own(unet: SplitUNet, x: Tensor, sigma: float, to_tap: bool) -> tuple[Encoded, Decoded]:
-    encoded = unet.encode(x, sigma)
-    return encoded, unet.decode(encoded, encoded.bottleneck, to_tap=to_tap)
+def _inverted(
+    unet: SplitUNet, path: InversionPath, step: int, sigma: float, following: float, compared: bool
+) -> tuple[Tensor, Decoded]:
+    """Return the unedited latent and what the inversion's step to it was made with, which a step back takes."""
+    latent, below = path.latents[step], path.latents[step + 1]
+    feature = None
+    if compared:
+        kept = path.features[step : step + 1]
+        feature = kept[0] if kept else evaluate_ahead(unet, below, following, sigma, to_tap=True).feature
+    return latent, Decoded(feature, (below - latent) / (following - sigma))
 
 
 def _correction(level: Level, decoded: Decoded, identity: float, background: float, mask: Tensor | None) -> Tensor:

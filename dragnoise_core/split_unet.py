@@ -43,7 +43,7 @@ class SplitUNet(Protocol):
 
 
 @torch.no_grad()
-def predict_epsilon(unet: SplitUNet, x: Tensor, sigma: float) -> Tensor:
-    """Return the model's own epsilon, [B, 4, H, W], at noise level `sigma`."""
+def evaluate(unet: SplitUNet, x: Tensor, sigma: float, *, to_tap: bool = False) -> Decoded:
+    """Return what the model makes of x, [B, 4, H, W], at noise level `sigma`, with its own bottleneck."""
     encoded = unet.encode(x, sigma)
-    return unet.decode(encoded, encoded.bottleneck, to_tap=False).epsilon
+    return unet.decode(encoded, encoded.bottleneck, to_tap=to_tap)

@@ -107,7 +107,8 @@ class DragNoiseEdit(io.ComfyNode):
         progress = NodeProgress(model, total, on_padded, cls.hidden.unique_id, (width, height))
         clean = vae.encode(to_host_image(padded))
         speed = Speed(acceleration, low_memory)
-        noisy, path = run_inversion(model, positive, clean, sigmas, 0, progress, speed)
+        features = 0 if low_memory else config.compared_steps
+        noisy, path = run_inversion(model, positive, clean, sigmas, 0, progress, speed, features)
         progress.next_phase(levels)
         edit, edited = run_drag(model, positive, noisy, sigmas, on_padded, mask, config, progress, speed, path)
         progress.finish()

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from dataclasses import replace
 from typing import Any
 
 import folder_paths
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ..dragnoise_core.acceleration import ACCELERATIONS
 from ..dragnoise_core.errors import DragNoiseError
+from ..dragnoise_core.inversion import InversionPath
 
 CATEGORY = "DragNoise"
 # Rides along in the LATENT of an inversion: its latents at every level, [k + 1, 1, C, h, w], model units, on the CPU.
@@ -49,16 +51,16 @@ def latent_samples(latent: dict[str, Any], model) -> Tensor:
     return samples
 
 
-def fitting_path(path: Tensor | None, latent: Tensor, sigmas: Tensor) -> list[Tensor] | None:
+def fitting_path(path: InversionPath | None, latent: Tensor, sigmas: Tensor) -> InversionPath | None:
     """Return the path of the inversion that ended in `latent`, on its device; None for none, or another's.
 
     A LATENT that other nodes have worked on may bring a path along that is no longer its own.
     """
-    if path is None or path.shape != (len(sigmas), *latent.shape):
+    if path is None or path.latents.shape != (len(sigmas), *latent.shape):
         return None
-    path = path.to(latent)
+    path = replace(path, latents=path.latents.to(latent))
     scale = float(latent.abs().max())
-    return list(path) if torch.allclose(path[0], latent, rtol=0, atol=1e-3 * scale) else None
+    return path if torch.allclose(path.latents[0], latent, rtol=0, atol=1e-3 * scale) else None
 
 
 def advanced(*inputs: io.Input) -> list[io.Input]:

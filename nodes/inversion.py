@@ -1,13 +1,15 @@
 """From a picture's latent back to the noise it could have come from."""
 
 import math
+from dataclasses import replace
 
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..dragnoise_core.inversion import inversion_path
+from ..dragnoise_core.inversion import InversionPath, inversion_path
 from ..dragnoise_core.schedule import ddim_sigmas
+from .comfy_unet import WholeUNet
 from .host_sampling import check_model, denoise, invert_with, noise_table
 from .host_types import CATEGORY, PATH, acceleration_input, advanced, latent_samples
 from .plain_unet import AUTOMATIC, Speed
@@ -80,7 +82,7 @@ class DragNoiseInvert(io.ComfyNode):
             back = denoise(model, positive, noisy, sigmas, callback=progress)
             reconstruction = signal_to_noise(clean.cpu(), back.cpu())
             show_text(cls.hidden.unique_id, f"reconstruction: {reconstruction:.1f} dB")
-        return io.NodeOutput({"samples": noisy, PATH: path}, sigmas, reconstruction)
+        return io.NodeOutput({"samples": noisy, PATH: path.latents}, sigmas, reconstruction)
 
 
 def schedule_inputs() -> list[io.Input]:
@@ -99,18 +101,27 @@ def schedule_inputs() -> list[io.Input]:
 
 
 def run_inversion(
-    model, positive, samples: Tensor, sigmas: Tensor, refinements: int, progress, speed: Speed = AUTOMATIC
-) -> tuple[Tensor, Tensor]:
+    model,
+    positive,
+    samples: Tensor,
+    sigmas: Tensor,
+    refinements: int,
+    progress,
+    speed: Speed = AUTOMATIC,
+    features: int = 0,
+) -> tuple[Tensor, InversionPath]:
     """Return the noisy latent of `samples`, both as the host scales latents, [1, C, h, w], and the inversion's path.
 
-    The path: sigma space, model units, on the CPU, [k + 1, 1, C, h, w], one latent for each of `sigmas`.
+    The path's latents: sigma space, model units, on the CPU, [k + 1, 1, C, h, w]. Its features: of so many steps, on
+    the model's device; none where the model is only listened to.
     """
     found = []
 
     def body(unet, latent: Tensor, levels: Tensor) -> Tensor:
-        path = inversion_path(unet, latent, levels, refinements=refinements, callback=progress)
-        found.append(torch.stack(path).float().cpu())
-        return path[0]
+        kept = 0 if isinstance(unet, WholeUNet) else features
+        path = inversion_path(unet, latent, levels, refinements=refinements, features=kept, callback=progress)
+        found.append(replace(path, latents=torch.stack(list(path.latents)).float().cpu()))
+        return path.latents[0]
 
     return invert_with(model, positive, samples, sigmas, body, speed), found[0]
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..dragnoise_core.configuration import CHOICES, PRESETS, RANGES, OptimisationConfig, preset
 from ..dragnoise_core.edit import DragEdit
+from ..dragnoise_core.inversion import InversionPath
 from ..dragnoise_core.optimisation import drag
 from ..dragnoise_core.points import DragPoints
 from .host_sampling import check_levels, check_model, drag_with
@@ -47,8 +48,7 @@ SETTINGS = {
     "background": "Places that change less than this, in latent units, return to the unedited picture, and so does all "
     "that is outside the mask. Higher keeps more still, then swallows small moves; 0 turns it off.",
     "supervision": "What is compared: patches at the points, as published, or a lattice of all places, of which those "
-    "near a handle move along and those far from all paths stay.",
-    "stillness": "How strongly the lattice holds what is far from all paths, or outside the mask.",
+    "near a handle move along, and more around three or more points that move as one body.",
 }
 SHOWN_FIRST = ("iterations", "learning_rate", "mask_weight")
 
@@ -109,7 +109,7 @@ class DragNoiseOptimize(io.ComfyNode):
         config = read_config(preset, settings)
         progress = NodeProgress(model, config.iterations, points, cls.hidden.unique_id)
         speed, samples = Speed(acceleration, low_memory), latent_samples(latent, model)
-        path = latent.get(PATH)
+        path = InversionPath(latent[PATH]) if PATH in latent else None
         edit = run_optimisation(model, positive, samples, sigmas, points, mask, config, progress, speed, path)
         report = describe(edit)
         show_text(cls.hidden.unique_id, report)
@@ -156,7 +156,7 @@ def run_optimisation(
     config: OptimisationConfig,
     progress,
     speed: Speed = AUTOMATIC,
-    path: Tensor | None = None,
+    path: InversionPath | None = None,
 ) -> DragEdit:
     """Return the edit that drags `points` on the picture of the noisy latent `samples`, as the host scales it.
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..dragnoise_core.configuration import OptimisationConfig
 from ..dragnoise_core.edit import DragEdit
+from ..dragnoise_core.inversion import InversionPath
 from ..dragnoise_core.optimisation import drag
 from ..dragnoise_core.points import DragPoints
 from ..dragnoise_core.propagation import active_optimisation, check_schedule, correct, propagate
@@ -148,7 +149,7 @@ def run_drag(
     config: OptimisationConfig,
     progress,
     speed: Speed,
-    path: Tensor,
+    path: InversionPath,
 ) -> tuple[DragEdit, Tensor]:
     """Return the edit, as `run_optimisation` does, and the latent sampled with it."""
     if not runs_plainly(model, positive):

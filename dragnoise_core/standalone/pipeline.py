@@ -15,7 +15,7 @@ from ..drawing import to_picture, to_tensor
 from ..edit import DragEdit
 from ..errors import DragNoiseError
 from ..identity import keep_pixels
-from ..inversion import inversion_path
+from ..inversion import InversionPath, inversion_path
 from ..optimisation import Dragged, drag
 from ..points import DragPoints
 from ..progress import Callback
@@ -83,9 +83,11 @@ def edit_image(
     if mask is not None:
         latent_mask(mask, torch.empty(1, 1, run.fitted.height // 8, run.fitted.width // 8))  # refuse it before the work
     with run.phase("inversion"):
-        path = run.invert(run.encode())
+        path = run.invert(run.encode(), 0 if model.low_memory else config.compared_steps)
     with run.phase("optimisation"):
-        dragged = drag(run.unet, path[0], sigmas, points, mask=mask, config=config, path=path, callback=callback)
+        dragged = drag(
+            run.unet, path.latents[0], sigmas, points, mask=mask, config=config, path=path, callback=callback
+        )
     return run.finish(path, dragged, reconstruct)
 
 
@@ -99,7 +101,7 @@ def apply_edit(
     run = PictureRun(model, picture, prompt, edit.schedule, callback)
     with run.phase("inversion"):
         path = run.invert(run.encode())
-    return run.finish(path, Dragged(edit, path[0], 0))
+    return run.finish(path, Dragged(edit, path.latents[0], 0))
 
 
 @dataclass(eq=False)
@@ -134,9 +136,9 @@ class PictureRun:
         """Return the picture's latent, model units, [1, 4, h, w]."""
         return self.model.encode(to_tensor(self.fitted))
 
-    def invert(self, latent: Tensor) -> list[Tensor]:
-        """Return the latents of the inversion, sigma space, [1, 4, h, w], one for each of the schedule's levels."""
-        return inversion_path(self.unet, latent, self.sigmas, callback=self.callback)
+    def invert(self, latent: Tensor, features: int = 0) -> InversionPath:
+        """Return the way of the inversion, with the features of so many of its noisiest steps."""
+        return inversion_path(self.unet, latent, self.sigmas, features=features, callback=self.callback)
 
     def decode(self, latent: Tensor, source: Tensor | None = None, background: float = 0.0) -> Image.Image:
         """Return a latent in model units as a picture of the size that came in. Raises DragNoiseError if not finite.
@@ -153,17 +155,17 @@ class PictureRun:
             )
         return unfit(to_picture(pixels), self.picture.size)
 
-    def finish(self, path: list[Tensor], dragged: Dragged, reconstruct: bool = False) -> EditResult:
+    def finish(self, path: InversionPath, dragged: Dragged, reconstruct: bool = False) -> EditResult:
         """Return the picture sampled from where the drag ended. reconstruct: with one sampled without the edit too.
 
         path: as `invert` gives it.
         """
-        noisy, edit = path[0], dragged.edit
+        noisy, edit = path.latents[0], dragged.edit
         with self.phase("sampling"):
             latent = sample(
                 self.unet, dragged.latent, self.sigmas, edit=edit, start=dragged.level, callback=self.callback
             )
-            source = to_variance_preserving(path[-1], float(self.sigmas[-1]))
+            source = to_variance_preserving(path.latents[-1], float(self.sigmas[-1]))
             picture = self.decode(latent, source, edit.config.background if edit.iterations else 0.0)
         reconstruction = None
         if reconstruct:

@@ -13,7 +13,7 @@ from dragnoise_core.identity import (
     keep_identity,
     keep_pixels,
 )
-from dragnoise_core.inversion import inversion_path
+from dragnoise_core.inversion import InversionPath, inversion_path
 from dragnoise_core.optimisation import drag, optimise
 from dragnoise_core.points import DragPoints
 from dragnoise_core.sampling import sample
@@ -135,7 +135,7 @@ def test_along_the_inversions_path_what_may_not_change_ends_at_the_picture_itsel
     unet, path, sigmas = inverted()
     mask = torch.zeros(128, 128)
     mask[:, 64:] = 1
-    picture = to_variance_preserving(path[-1], float(sigmas[-1]))[..., :8]
+    picture = to_variance_preserving(path.latents[-1], float(sigmas[-1]))[..., :8]
     config = preset("default", iterations=14, stop_distance=0.5)
 
     def missed(path):
@@ -143,17 +143,34 @@ def test_along_the_inversions_path_what_may_not_change_ends_at_the_picture_itsel
         clean = sample(unet, dragged.latent, sigmas, edit=dragged.edit, start=dragged.level)
         return float((clean[..., :8] - picture).abs().max())
 
-    noisy = path[0]
+    noisy = path.latents[0]
     assert missed(path) < 1e-4 < missed(None)
 
 
 def test_the_path_saves_evaluations_and_must_fit():
     (unet, path, sigmas), (walking, *_) = inverted(), inverted()
     config = preset("default", iterations=14, drag_steps=2, stop_distance=0.5)
-    drag(unet, path[0], sigmas, POINTS, config=config, path=path)
-    drag(walking, path[0], sigmas, POINTS, config=config)
+    drag(unet, path.latents[0], sigmas, POINTS, config=config, path=path)
+    drag(walking, path.latents[0], sigmas, POINTS, config=config)
     # One whole decoding a level fewer; the levels that are optimised still need the picture's features.
     assert walking.decodings["full"] - unet.decodings["full"] == len(sigmas) - 1
     assert unet.decodings["tap"] - walking.decodings["tap"] == 2
     with pytest.raises(DragNoiseError, match="3 latents for 15 noise levels"):
-        drag(unet, path[0], sigmas, POINTS, config=config, path=path[:3])
+        drag(unet, path.latents[0], sigmas, POINTS, config=config, path=InversionPath(path.latents[:3]))
+
+
+def test_features_that_the_inversion_kept_are_those_that_are_computed_without():
+    latent, sigmas = torch.randn(1, 4, 16, 16), SIGMAS.float()
+    config = preset("default", iterations=14, drag_steps=4, stop_distance=0.5)
+    assert config.compared_steps == 4
+    edits, evaluations = [], []
+    for features in (0, 2, 4):
+        unet = ToyUNet()
+        path = inversion_path(unet, latent, sigmas, features=features)
+        before = unet.decodings["tap"]
+        edits.append(drag(unet, path.latents[0], sigmas, POINTS, config=config, path=path).edit)
+        evaluations.append(unet.decodings["tap"] - before)
+    assert evaluations[0] - evaluations[1] == evaluations[1] - evaluations[2] == 2
+    for edit in edits[1:]:
+        torch.testing.assert_close(edit.bottlenecks, edits[0].bottlenecks)
+        torch.testing.assert_close(edit.corrections, edits[0].corrections)

@@ -88,7 +88,7 @@ def test_the_path_leads_from_the_noise_to_the_picture_by_sampling_steps_of_its_o
     latent = torch.randn(1, 4, 16, 16)
     sigmas = ddim_sigmas(TABLE, 20, 0.7).float()
     unet, seen = ToyUNet(), []
-    path = inversion_path(unet, latent, sigmas, callback=lambda progress: seen.append(progress.clean_latent()))
+    path = inversion_path(unet, latent, sigmas, callback=lambda progress: seen.append(progress.clean_latent())).latents
     assert len(path) == len(sigmas) and torch.equal(path[0], invert(unet, latent, sigmas))
     torch.testing.assert_close(path[-1], to_variance_exploding(latent, float(sigmas[-1])))
     for step, (before, after) in enumerate(zip(path, path[1:], strict=False)):

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import torch
+from dragnoise_pack.dragnoise_core.inversion import InversionPath
 from dragnoise_pack.dragnoise_core.points import DragPoints
 from dragnoise_pack.nodes.demo_model import DragNoiseDemoModel
 from dragnoise_pack.nodes.edit import DragNoiseEdit
@@ -21,7 +22,7 @@ def inverted():
 
 def test_the_latent_of_an_inversion_holds_its_path():
     noisy, sigmas, x, clean = inverted()
-    path = fitting_path(noisy[PATH], x, sigmas)
+    path = fitting_path(InversionPath(noisy[PATH]), x, sigmas).latents
     assert len(path) == len(sigmas)
     torch.testing.assert_close(path[0], x, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(path[-1] / (1 + sigmas[-1] ** 2).sqrt(), clean, rtol=1e-4, atol=1e-4)
@@ -29,9 +30,10 @@ def test_the_latent_of_an_inversion_holds_its_path():
 
 def test_a_latent_that_was_worked_on_has_no_path_any_more():
     noisy, sigmas, x, _ = inverted()
-    assert fitting_path(noisy[PATH], x + 0.1 * torch.randn_like(x), sigmas) is None
-    assert fitting_path(noisy[PATH], x[..., :8], sigmas) is None
-    assert fitting_path(noisy[PATH], x, sigmas[1:]) is None
+    path = InversionPath(noisy[PATH])
+    assert fitting_path(path, x + 0.1 * torch.randn_like(x), sigmas) is None
+    assert fitting_path(path, x[..., :8], sigmas) is None
+    assert fitting_path(path, x, sigmas[1:]) is None
     assert fitting_path(None, x, sigmas) is None
 
 

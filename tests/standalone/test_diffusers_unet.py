@@ -8,7 +8,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 
 from dragnoise_core.errors import DragNoiseError
 from dragnoise_core.schedule import scaled_linear_sigmas
-from dragnoise_core.split_unet import predict_epsilon
+from dragnoise_core.split_unet import evaluate
 from dragnoise_core.standalone.diffusers_unet import DiffusersSplitUNet
 
 ATTENTION_DOWN = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
@@ -64,7 +64,7 @@ def test_encoding_then_decoding_is_the_whole_unet(name, size, rows):
         x / math.sqrt(1 + sigma**2), timestep, encoder_hidden_states=embedding.expand(rows, -1, -1),
         added_cond_kwargs=repeated(added, rows),
     ).sample  # fmt: skip
-    found = predict_epsilon(DiffusersSplitUNet(unet, embedding, added_conditions=added), x, sigma)
+    found = evaluate(DiffusersSplitUNet(unet, embedding, added_conditions=added), x, sigma).epsilon
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
@@ -93,7 +93,7 @@ def test_v_prediction_gives_the_epsilon_of_diffusers_scheduler(timestep):
     output = unet(z, timestep, encoder_hidden_states=embedding).sample
     clean = scheduler.step(output, timestep, z).pred_original_sample
     x = z * math.sqrt(1 + sigma**2)
-    found = predict_epsilon(DiffusersSplitUNet(unet, embedding, prediction_type="v_prediction"), x, sigma)
+    found = evaluate(DiffusersSplitUNet(unet, embedding, prediction_type="v_prediction"), x, sigma).epsilon
     torch.testing.assert_close(x - sigma * found, clean, rtol=1e-4, atol=1e-4 * max(1, sigma))
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ...inversion import InversionPath
 from ...points import DragPoints
 from ..diffusers_unet import DiffusersSplitUNet
 
@@ -15,7 +16,7 @@ class Task:
 
     latent: the picture, model units, [1, 4, h, w]. noisy: its inversion, sigma space at sigmas[0], [1, 4, h, w].
     sigmas: descending, [k + 1]. points: on the picture. mask: [H, W], 1 = may change; None = everything may.
-    path: the latents of the inversion, one for each of the sigmas, see `inversion_path`; None where there is none.
+    path: of the inversion, see `inversion_path`; None where there is none.
     """
 
     unet: DiffusersSplitUNet
@@ -24,7 +25,7 @@ class Task:
     sigmas: Tensor
     points: DragPoints
     mask: Tensor | None = None
-    path: list[Tensor] | None = None
+    path: InversionPath | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from small_unet import small_unet
 
 from dragnoise_core.errors import DragNoiseError
 from dragnoise_core.schedule import scaled_linear_sigmas
-from dragnoise_core.split_unet import predict_epsilon
+from dragnoise_core.split_unet import evaluate
 from dragnoise_core.standalone.bench.cut_unet import CutUNet, cut_names
 from dragnoise_core.standalone.diffusers_unet import DiffusersSplitUNet
 
@@ -61,7 +61,7 @@ def test_both_parts_are_the_whole_and_meet_at_the_block(cut, size):
     x = noisy(*size)
     unet, wanted = CutUNet(UNET, PROMPT, cut, tap=2), whole(x)
     torch.testing.assert_close(unet.encode(x, SIGMA).bottleneck, wanted[cut], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(predict_epsilon(unet, x, SIGMA), wanted["epsilon"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(evaluate(unet, x, SIGMA).epsilon, wanted["epsilon"], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("cut", CUTS)

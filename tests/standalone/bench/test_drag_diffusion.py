@@ -7,7 +7,7 @@ import torch
 from small_task import half_mask, small_task
 
 from dragnoise_core.errors import DragNoiseError
-from dragnoise_core.split_unet import predict_epsilon
+from dragnoise_core.split_unet import evaluate
 from dragnoise_core.standalone.bench.methods import do_nothing, find_method
 from dragnoise_core.standalone.bench.opponents.drag_diffusion import (
     DragDiffusionSettings,
@@ -53,7 +53,7 @@ def test_the_mask_term_is_the_papers():
     alphas = [1 / (1 + float(sigma) ** 2) for sigma in task.sigmas[:2]]
 
     def denoised(z):
-        epsilon = predict_epsilon(task.unet, z / math.sqrt(alphas[0]), float(task.sigmas[0]))
+        epsilon = evaluate(task.unet, z / math.sqrt(alphas[0]), float(task.sigmas[0])).epsilon
         clean = (z - math.sqrt(1 - alphas[0]) * epsilon) / math.sqrt(alphas[0])
         return math.sqrt(alphas[1]) * clean + math.sqrt(1 - alphas[1]) * epsilon
 
@@ -81,20 +81,20 @@ def test_keys_and_values_are_the_sources(first_block):
         if name.startswith("up_blocks") and name.endswith("attn1") and int(name.split(".")[1]) >= first_block
     }
     assert len(layers) == {0: 4, 2: 2}[first_block]
-    plain = predict_epsilon(task.unet, other, sigma)
+    plain = evaluate(task.unet, other, sigma).epsilon
     with reference_attention(task.unet.unet, first_block):
-        found = predict_epsilon(task.unet, torch.cat([task.noisy, other]), sigma)
+        found = evaluate(task.unet, torch.cat([task.noisy, other]), sigma).epsilon
     seen, hooks = {}, []
     for name, layer in layers.items():
         hooks.append(layer.register_forward_pre_hook(lambda _, given, name=name: seen.update({name: given[0]})))
-    source = predict_epsilon(task.unet, task.noisy, sigma)
+    source = evaluate(task.unet, task.noisy, sigma).epsilon
     for name, layer in layers.items():
         hooks.append(
             layer.register_forward_hook(
                 lambda layer, given, _, states=seen[name]: attention_by_hand(layer, given[0], states)
             )
         )
-    wanted = predict_epsilon(task.unet, other, sigma)
+    wanted = evaluate(task.unet, other, sigma).epsilon
     for hook in hooks:
         hook.remove()
     assert (wanted - plain).abs().max() > 1e-4, "the control changed nothing: nothing was compared"

@@ -12,6 +12,7 @@ from torch.nn import functional
 from dragnoise_core.demo.loader import load_demo_model, load_keypoint_regressor
 from dragnoise_core.demo.scenes.bench_drags import bench_drag, bench_drags
 from dragnoise_core.demo.scenes.drags import drag_points
+from dragnoise_core.inversion import InversionPath
 from dragnoise_core.metrics import psnr
 from dragnoise_core.schedule import scaled_linear_sigmas
 from dragnoise_core.standalone.bench import methods, scenes
@@ -110,7 +111,7 @@ def cheap_model(monkeypatch):
     model = Namespace(encode=encode, decode=decode, sigmas=scaled_linear_sigmas(), unet=torch.nn.Linear(1, 1))
     model.unet.device, model.split_unet = torch.device("cpu"), lambda *_: None
     monkeypatch.setattr(scenes, "load_model", lambda *_: model)
-    monkeypatch.setattr(scenes, "inversion_path", lambda unet, latent, sigmas: [latent] * len(sigmas))
+    monkeypatch.setattr(scenes, "inversion_path", lambda unet, x, sigmas, features: InversionPath([x] * len(sigmas)))
     monkeypatch.setattr("dragnoise_core.standalone.bench.scene_measures.ssim", lambda a, b: 0.5)
 
 

@@ -111,7 +111,7 @@ def _drag(model: LoadedModel, folder: Path, out: Path, settings: Settings) -> No
         latent = picture_run.encode()
         path = picture_run.invert(latent)
     with picture_run.phase("method"):
-        task = Task(picture_run.unet, latent, path[0], sigmas, sample.points, sample.mask, path)
+        task = Task(picture_run.unet, latent, path.latents[0], sigmas, sample.points, sample.mask, path)
         outcome = find_method(settings.method)(task)
     with picture_run.phase("decoding"):
         picture = picture_run.decode(outcome.latent, latent, outcome.background)
