@@ -11,7 +11,7 @@ from torch.nn import functional
 from .acceleration import GraphedUNet
 from .configuration import OptimisationConfig
 from .descent import NormalisedDescent
-from .lattice import lattice, lattice_loss, reach
+from .lattice import far_share, is_body, lattice, lattice_loss, reach
 from .points import DragPoints
 from .progress import Callback, Progress
 from .split_unet import Decoded, Encoded, SplitUNet
@@ -22,6 +22,8 @@ from .tracking import track
 CELLS_PER_LATENT = 4
 # Keeps float16 gradients of the decoder away from underflow; neither descent feels the factor, so it is not undone.
 FLOAT16_LOSS_SCALE = 1024.0
+# Of places far from all paths, beyond that of others.
+FAR_RELUCTANCE = 2.0
 # Steps that a GPU may be given while its earlier answers are under way.
 AHEAD = 2
 
@@ -69,10 +71,21 @@ class GradientSteps:
         """The mask, where its term of the loss acts."""
         return self.allowed if self.config.mask_weight else None
 
+    def reluctance(self, x: Tensor) -> float | Tensor:
+        """Return how many times the background's change a place of the latent x must change, 1 or [1, 1, h, w].
+
+        Where neither a mask nor a body says what moves: more, the farther a place is from the paths.
+        """
+        if self.allowed is not None or is_body(self.handles, self.targets):
+            return 1.0
+        places = lattice(tuple(x.shape[-2:]), self.grid, x.device).to(self.points)
+        far = far_share(places, self.handles, self.targets, self.grid)
+        return 1 + FAR_RELUCTANCE * far.view(1, 1, *x.shape[-2:])
+
     def _lattice(self, size: tuple[int, int]) -> dict[str, Tensor]:
         """Return the lattice of a feature map of that size: its places, and how far one moves along."""
         places = lattice(size, self.grid, self.points.device).to(self.points)
-        around = reach(self.handles, self.targets, max(self.config.supervision_radius, 1))
+        around = reach(self.handles, self.targets, max(self.config.supervision_radius, 1), self.grid)
         if self.allowed is None:
             allowed = torch.ones_like(places[:, 0])
         else:

@@ -19,6 +19,7 @@ def keep_identity(
     *,
     identity: float,
     background: float,
+    reluctance: float | Tensor = 1.0,
     mask: Tensor | None = None,
 ) -> Tensor:
     """Return an edited clean prediction that looks like the source again, [1, C, H, W].
@@ -26,12 +27,13 @@ def keep_identity(
     clean, source: predictions of the edited and of the unedited clean latent at one noise level, [1, C, H, W].
     feature, source_feature: at the tap, [1, D, h, w]. identity: 0 to 1, how much of the look is borrowed from the
     places of the source that a place resembles. background: places that change less, in latent units, return to the
-    source, and so does what the mask, [1, 1, H, W], 1 = may change, forbids; 0 leaves all as it is.
+    source, and so does what the mask, [1, 1, H, W], 1 = may change, forbids; 0 leaves all as it is. reluctance: how
+    many times that change a place must make, one for all or [1, 1, H, W].
     """
     if identity:
         clean = torch.lerp(clean, borrowed_look(feature, source_feature, source), identity)
     if background:
-        share = changed_share(clean - source, background)
+        share = changed_share(clean - source, background * reluctance)
         clean = torch.lerp(source, clean, (share if mask is None else share * mask).to(clean))
     return clean
 
@@ -75,11 +77,12 @@ def keep_pixels(picture: Tensor, source_picture: Tensor, latent: Tensor, source:
     return torch.lerp(source_picture.to(picture), picture, share)
 
 
-def changed_share(change: Tensor, threshold: float) -> Tensor:
+def changed_share(change: Tensor, threshold: float | Tensor) -> Tensor:
     """Return how much of a place's change is to stay, [1, 1, H, W]: d^4 / (d^4 + threshold^4).
 
-    change: [1, C, H, W]; d is its root mean square over channels and 3 x 3 cells, the largest of the places at most
-    REACH cells away: what a moved thing leaves behind must not shine through beside it.
+    change: [1, C, H, W]. threshold: one for all places, or [1, 1, H, W]. d is the change's root mean square over
+    channels and 3 x 3 cells, the largest of the places at most REACH cells away: what a moved thing leaves behind must
+    not shine through beside it.
     """
     change = change.to(torch.promote_types(change.dtype, torch.float32))
     around = functional.pad(change.square().mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")

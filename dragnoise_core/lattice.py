@@ -10,8 +10,10 @@ from torch.nn import functional
 
 from .supervision import GridSize
 
-BODY_RADIUS = 28.0  # three or more handles that move as one rigid body take this much around them along
+BODY_RADIUS = 0.22  # of the grid's shorter side: handles that move as one rigid body take this much around them along
 BODY_RESIDUAL = 0.1  # how far from rigid that may be, of the mean way
+FAR = 0.3  # of the grid's shorter side, from the nearest path: what is farther away has to change more to be changed
+NEGLIGIBLE = 10.0  # of a Gaussian's exponent
 
 
 def lattice(size: tuple[int, int], grid: GridSize, device: torch.device) -> Tensor:
@@ -23,10 +25,9 @@ def lattice(size: tuple[int, int], grid: GridSize, device: torch.device) -> Tens
     return torch.cartesian_prod(rows, columns).flip(1)
 
 
-def reach(handles: Tensor, targets: Tensor, radius: float) -> float:
-    """Return how far around a handle places move along, grid cells: `radius`, or BODY_RADIUS where the handles are one
-    body."""
-    return BODY_RADIUS if is_body(handles, targets) else radius
+def reach(handles: Tensor, targets: Tensor, radius: float, grid: GridSize) -> float:
+    """Return how far around a handle places move along, grid cells: `radius`, or more where the handles are a body."""
+    return BODY_RADIUS * min(grid) if is_body(handles, targets) else radius
 
 
 def moving_share(origins: Tensor, handles: Tensor, around: Tensor | float) -> Tensor:
@@ -34,15 +35,33 @@ def moving_share(origins: Tensor, handles: Tensor, around: Tensor | float) -> Te
 
     origins: where the places' content comes from, [M, 2]; d is their distance to the nearest of the handles, [N, 2].
     """
-    return torch.exp(-torch.cdist(origins, handles).amin(1).square() / (2 * around**2))
+    exponent = torch.cdist(origins, handles).amin(1).square() / (2 * around**2)
+    # Without the tail: gradients of denormal numbers take a CPU twice the time.
+    return torch.exp(-exponent) * (exponent < NEGLIGIBLE)
+
+
+def far_share(places: Tensor, handles: Tensor, targets: Tensor, grid: GridSize) -> Tensor:
+    """Return how far places, [M, 2], are from what is dragged, 0 to 1, [M]: 1 - exp(-e^2 / 2 FAR^2).
+
+    e: the distance to the nearest path from a handle to its target, [N, 2] each.
+    """
+    way = targets - handles
+    along = ((places[:, None] - handles) * way).sum(-1) / way.square().sum(-1).clamp_min(1e-6)
+    nearest = handles + along.clamp(0, 1)[..., None] * way
+    from_path = (places[:, None] - nearest).norm(dim=-1).amin(1)
+    return 1 - torch.exp(-from_path.square() / (2 * (FAR * min(grid)) ** 2))
 
 
 def is_body(handles: Tensor, targets: Tensor) -> bool:
-    """Return whether three or more handles, [N, 2], go to their targets as one rigid body would."""
-    if len(handles) < 3:
+    """Return whether handles, [N, 2], go to their targets as one rigid body would: two of them the same way by the
+    same length, more of them rigidly."""
+    if len(handles) < 2:
         return False
-    residual = rigidly(handles, handles, targets, torch.ones(len(handles), len(handles), device=handles.device))
-    error = (residual - targets).square().sum(1).mean().sqrt()
+    if len(handles) == 2:
+        fitted = handles + (targets - handles).mean(0)
+    else:
+        fitted = rigidly(handles, handles, targets, torch.ones(len(handles), len(handles), device=handles.device))
+    error = (fitted - targets).square().sum(1).mean().sqrt()
     return bool(error < BODY_RESIDUAL * (targets - handles).norm(dim=1).mean())
 
 

@@ -1,6 +1,8 @@
 """The optimisation: bottlenecks whose decoder features move from handle to target."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -87,6 +89,7 @@ def drag(
     if path is not None and len(path.latents) != len(levels):
         raise DragNoiseError(f"the inversion's path has {len(path.latents)} latents for {len(levels)} noise levels.")
     run = GradientSteps.start(unet, x, points, allowed, config, callback)
+    hold = partial(keep_identity, background=config.background, reluctance=run.reluctance(x), mask=allowed)
     found: list[tuple[Tensor, Tensor]] = []
     corrections: list[Tensor] = []
     source = edited = x
@@ -113,8 +116,8 @@ def drag(
                 clean = edited - sigma * decoded.epsilon
                 callback(Progress("sampling", step + 1, len(levels) - 1, lambda clean=clean: clean))
             if holds:
-                identity = config.identity if step < steps else 0.0
-                corrections.append(_correction(level, decoded, identity, config.background, allowed))
+                kept = partial(hold, identity=config.identity if step < steps else 0.0)
+                corrections.append(_correction(level, decoded, kept))
             source = source + source_decoded.epsilon * (following - sigma)
             edited = edited + decoded.epsilon * (following - sigma)
             if holds:
@@ -135,11 +138,10 @@ def _inverted(
     return latent, Decoded(feature, (below - latent) / (following - sigma))
 
 
-def _correction(level: Level, decoded: Decoded, identity: float, background: float, mask: Tensor | None) -> Tensor:
+def _correction(level: Level, decoded: Decoded, kept: Callable[..., Tensor]) -> Tensor:
     clean = level.edited - level.sigma * decoded.epsilon
     source = level.source - level.sigma * level.source_decoded.epsilon
-    features = decoded.feature, level.source_decoded.feature
-    return keep_identity(clean, source, *features, identity=identity, background=background, mask=mask) - clean
+    return kept(clean, source, decoded.feature, level.source_decoded.feature) - clean
 
 
 def _edit(

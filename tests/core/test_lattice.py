@@ -8,7 +8,9 @@ from torch.nn import functional
 
 from dragnoise_core.lattice import (
     BODY_RADIUS,
+    FAR,
     carried,
+    far_share,
     is_body,
     lattice,
     lattice_loss,
@@ -67,10 +69,24 @@ def test_what_moves_comes_from_near_a_handle():
     assert share[0] == 1 and float(share[1]) == pytest.approx(math.exp(-0.5)) and share[2] < 1e-6
 
 
-def test_three_points_that_move_as_one_take_more_along():
+def test_points_that_move_as_one_take_more_along():
     together, apart = turned(HANDLES, 0.2, (9.0, 4.0)), HANDLES + torch.tensor([[9.0, 0.0], [-9.0, 0.0], [0.0, 9.0]])
-    assert is_body(HANDLES, together) and not is_body(HANDLES, apart) and not is_body(HANDLES[:2], together[:2])
-    assert reach(HANDLES, together, 6) == BODY_RADIUS > reach(HANDLES, apart, 6) == 6
+    assert is_body(HANDLES, together) and not is_body(HANDLES, apart)
+    assert reach(HANDLES, together, 6, GRID) == BODY_RADIUS * 64 > reach(HANDLES, apart, 6, GRID) == 6
+    # Any two points can be turned into place: they must go the same way. One says nothing.
+    shifted = HANDLES + torch.tensor([9.0, -4.0])
+    assert is_body(HANDLES[:2], shifted[:2]) and not is_body(HANDLES[:2], turned(HANDLES, 0.5)[:2])
+    assert not is_body(HANDLES[:1], shifted[:1])
+
+
+def test_what_is_far_is_far_from_every_path():
+    handles, targets = torch.tensor([[20.0, 30.0]]), torch.tensor([[60.0, 30.0]])
+    far = FAR * min(GRID)
+    places = torch.tensor([[20.0, 30.0], [40.0, 30.0], [60.0, 30.0], [40.0, 30.0 + far], [20.0 - 2 * far, 30.0]])
+    shares = far_share(places, handles, targets, GRID)
+    assert shares[:3].abs().max() < 1e-6
+    assert float(shares[3]) == pytest.approx(1 - math.exp(-0.5))
+    assert float(shares[4]) == pytest.approx(1 - math.exp(-2.0))
 
 
 def small_drag():
