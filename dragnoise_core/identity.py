@@ -78,7 +78,7 @@ def keep_pixels(picture: Tensor, source_picture: Tensor, latent: Tensor, source:
 
 
 def changed_share(change: Tensor, threshold: float | Tensor) -> Tensor:
-    """Return how much of a place's change is to stay, [1, 1, H, W]: d^4 / (d^4 + threshold^4).
+    """Return how much of a place's change is to stay, [1, 1, H, W]: 1 / (1 + (threshold / d)^12).
 
     change: [1, C, H, W]. threshold: one for all places, or [1, 1, H, W]. d is the change's root mean square over
     channels and 3 x 3 cells, the largest of the places at most REACH cells away: what a moved thing leaves behind must
@@ -88,4 +88,5 @@ def changed_share(change: Tensor, threshold: float | Tensor) -> Tensor:
     around = functional.pad(change.square().mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     squares = functional.avg_pool2d(around, 3, 1)
     squares = functional.max_pool2d(squares, 2 * REACH + 1, 1, REACH)
-    return squares.square() / (squares.square() + threshold**4)
+    # Steep: what stays by half shows two pictures at once.
+    return 1 / (1 + (threshold**2 / squares) ** 6)

@@ -147,16 +147,18 @@ def _correction(level: Level, decoded: Decoded, kept: Callable[..., Tensor]) -> 
 def _edit(
     steps: GradientSteps, found: list[tuple[Tensor, Tensor]], corrections: list[Tensor], latent: Tensor, sigmas: Tensor
 ) -> DragEdit:
-    bottlenecks = torch.cat([bottleneck for bottleneck, _ in found]).float().cpu()
-    if not torch.isfinite(bottlenecks).all():
+    bottlenecks, originals = (torch.cat(parts).float() for parts in zip(*found, strict=True))
+    corrections = torch.cat(corrections or [latent[:0]]).float()
+    # Asked where the tensors are: waking a CPU's threads for it can take longer than ten gradient steps.
+    if not torch.stack([part.isfinite().all() for part in (bottlenecks, originals, corrections)]).all():
         raise DragNoiseError(
             f"the optimisation diverged at learning rate {steps.config.learning_rate}; lower it, or use float32."
         )
     schedule = sigmas.float().cpu()
     return DragEdit(
-        bottlenecks=bottlenecks,
-        originals=torch.cat([original for _, original in found]).float().cpu(),
-        corrections=torch.cat(corrections or [latent[:0]]).float().cpu(),
+        bottlenecks=bottlenecks.cpu(),
+        originals=originals.cpu(),
+        corrections=corrections.cpu(),
         sigmas=schedule[: len(found)].clone(),
         schedule=schedule,
         path=steps.wanted.from_grid(torch.stack(steps.path), *steps.grid).cpu(),
