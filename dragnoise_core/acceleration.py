@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, Protocol
 
 import torch
@@ -32,7 +32,6 @@ class Graphs:
     def __init__(self, required: bool = False) -> None:
         self.required = required
         self.failed = False
-        self.stream: torch.cuda.Stream | None = None
         self.clear()
 
     def clear(self) -> None:
@@ -65,10 +64,10 @@ class Graphs:
 
     def capture(self, function: Callable, arguments: tuple) -> "Replay":
         """Return the function's replay over these arguments."""
-        with torch.cuda.device(pytree.tree_leaves(arguments)[0].device):
-            self.stream = self.stream or torch.cuda.Stream()
+        device = pytree.tree_leaves(arguments)[0].device
+        with torch.cuda.device(device):
             self.pool = self.pool or torch.cuda.graph_pool_handle()
-            return GraphReplay(function, arguments, self.stream, self.pool)
+            return GraphReplay(function, arguments, _capture_stream(device), self.pool)
 
     def _fail(self, error: RuntimeError) -> None:
         reason = str(error).splitlines()[0]
@@ -77,6 +76,12 @@ class Graphs:
         logger.warning("No CUDA graph of this model can be captured (%s): the drag runs without, slower.", reason)
         self.clear()
         self.failed = True
+
+
+@cache
+def _capture_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream that all graphs of a device are captured on: cuBLAS keeps 64 MiB a stream."""
+    return torch.cuda.Stream(device)
 
 
 class Replay:

@@ -12,7 +12,7 @@ from torch import nn
 from dragnoise_core.acceleration import GraphedUNet, Graphs, choose_graphs
 from dragnoise_core.configuration import preset
 from dragnoise_core.errors import DragNoiseError
-from dragnoise_core.inversion import invert
+from dragnoise_core.inversion import inversion_path, invert
 from dragnoise_core.optimisation import drag
 from dragnoise_core.points import DragPoints
 from dragnoise_core.sampling import sample
@@ -69,6 +69,18 @@ def test_graphs_and_python_give_the_same_edit(name, masked):
         torch.testing.assert_close(fast_clean, clean, rtol=1e-2, atol=1e-2)
     assert not edit.config.background or len(fast_edit.corrections)
     assert captured is None or captured == kept.captures, "the second edit captured anew"
+
+
+@pytest.mark.parametrize("supervision", ["patches", "lattice"])
+def test_the_default_preset_on_its_inversions_path_tracks_the_same_points(supervision):
+    config = preset("default", iterations=12, drag_steps=4, supervision=supervision)
+    unet = split_unet()
+    path = inversion_path(unet, latent(), SIGMAS)
+    edit = drag(unet, path[0], SIGMAS, POINTS, config=config, path=path).edit
+    fast = drag(GraphedUNet(unet, graphs()), path[0], SIGMAS, POINTS, config=config, path=path).edit
+    assert edit.path[-1].tolist() != edit.path[0].tolist(), "the points must move for this to say anything"
+    assert fast.path.tolist() == edit.path.tolist()
+    torch.testing.assert_close(fast.bottlenecks, edit.bottlenecks, rtol=1e-2, atol=1e-2)
 
 
 def test_another_picture_prompt_and_number_of_points_go_through_the_same_graphs():
@@ -152,6 +164,16 @@ def test_hooks_are_not_captured():
     network.register_forward_hook(lambda *_: None)
     with pytest.raises(DragNoiseError, match="a Linear has hooks"):
         choose_graphs("cudagraph", network)
+
+
+@needs_gpu
+def test_other_graphs_of_the_device_need_no_work_spaces_of_their_own():
+    unet, allocated = split_unet(), []
+    for _ in range(3):
+        whole_edit(GraphedUNet(unet, graphs()), preset("paper", iterations=3))
+        gc.collect()
+        allocated.append(torch.cuda.memory_allocated())
+    assert allocated[2] == allocated[1]
 
 
 @needs_gpu
