@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import torch
-from package_edits import STRENGTH, free, middle_mask, points_on
+from package_edits import STRENGTH, points_on
 from random_models import Shape, find_shape, random_prompt, random_unet
 from torch import Tensor
 
@@ -74,27 +74,21 @@ def _gradient(model: LoadedModel, noisy: Tensor, sigma: float, points: DragPoint
 def _agreement(networks: dict, shape: Shape, noisy: Tensor, sigmas: Tensor, points: DragPoints) -> list[dict]:
     """Return how far pairs of whole optimisations with preset `paper` agree; on a CPU there are no graphs."""
     accelerations = ("eager", "cudagraph") if noisy.is_cuda else ("eager",)
-    config, rows = preset("paper", iterations=shape.iterations), []
-    for mask in (None, middle_mask(shape.side)):
-        runs: dict[str, DragEdit] = {}
-        for precision, network in networks.items():
-            for acceleration in accelerations:
-                model = _model(network, shape, acceleration)
-                name = f"{precision} {acceleration}"
-                for run in (name, f"{name}, again"):
-                    unet = model.accelerated(model.split_unet("", shape.side, shape.side))
-                    runs[run] = optimise(unet, noisy, sigmas, points, mask=mask, config=config)
-                del model, unet
-                free()
-        pairs = [(f"{name}, again", name) for name in runs if not name.endswith("again")]
-        pairs += [("float16 eager", "float32 eager")]
-        if noisy.is_cuda:
-            pairs += [(f"{precision} cudagraph", f"{precision} eager") for precision in networks]
-            pairs += [("float16 cudagraph", "float32 eager")]
-        rows += [
-            {"mask": str(mask is not None), "pair": f"{a} / {b}", **_difference(runs[a], runs[b])} for a, b in pairs
-        ]
-    return rows
+    config = preset("paper", iterations=shape.iterations)
+    runs: dict[str, DragEdit] = {}
+    for precision, network in networks.items():
+        for acceleration in accelerations:
+            model = _model(network, shape, acceleration)
+            name = f"{precision} {acceleration}"
+            for run in (name, f"{name}, again"):
+                unet = model.accelerated(model.split_unet("", shape.side, shape.side))
+                runs[run] = optimise(unet, noisy, sigmas, points, config=config)
+    pairs = [(f"{name}, again", name) for name in runs if not name.endswith("again")]
+    pairs += [("float16 eager", "float32 eager")]
+    if noisy.is_cuda:
+        pairs += [(f"{precision} cudagraph", f"{precision} eager") for precision in networks]
+        pairs += [("float16 cudagraph", "float32 eager")]
+    return [{"pair": f"{a} / {b}", **_difference(runs[a], runs[b])} for a, b in pairs]
 
 
 def _difference(one: DragEdit, other: DragEdit) -> dict[str, Any]:
