@@ -36,7 +36,7 @@ def test_the_script_tries_itself_on_a_cpu_and_prints_its_rows(tmp_path):
     assert {name for name, _ in runs} <= set(printed)
     assert figures["gradients"][0]["off float32"] == 0 < figures["gradients"][1]["off float32"] < 1
     agreement = {row["pair"]: row["bottleneck"] for row in figures["agreement"]}
-    assert agreement["float32 eager, again / float32 eager"] == 0
+    assert agreement["float16 eager, again / float16 eager"] == 0
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("sd15", 859_520_964), ("sdxl", 2_567_463_684)])
