@@ -94,7 +94,7 @@ def _norms(device: torch.device) -> Callable[[], AbstractContextManager]:
         check(device)
     except Exception as error:  # whatever a compiler says on somebody's machine: PyTorch's own GroupNorm is there
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        logger.info("The drag runs with PyTorch's own GroupNorm, a tenth to a quarter slower: %s.", reason)
+        logger.info("The drag runs with PyTorch's own GroupNorm, up to a quarter slower: %s.", reason)
         return nullcontext
     return channels_last_norms
 
