@@ -3,7 +3,6 @@
 import logging
 import warnings
 from collections.abc import Callable, Hashable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any, Protocol
@@ -85,20 +84,6 @@ def _capture_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)
 
 
-@cache
-def _norms(device: torch.device) -> Callable[[], AbstractContextManager]:
-    """Return the context in which our kernels compute GroupNorm, or an empty one where they do not work."""
-    try:
-        from .norm_kernels import channels_last_norms, check
-
-        check(device)
-    except Exception as error:  # whatever a compiler says on somebody's machine: PyTorch's own GroupNorm is there
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        logger.info("The drag runs with PyTorch's own GroupNorm, up to a quarter slower: %s.", reason)
-        return nullcontext
-    return channels_last_norms
-
-
 class Replay:
     """A function over arguments and results that keep their places in memory."""
 
@@ -129,9 +114,8 @@ class GraphReplay(Replay):
     def __init__(self, function: Callable, arguments: tuple, stream: torch.cuda.Stream, pool: Any) -> None:
         super().__init__(arguments)
         self.graph = torch.cuda.CUDAGraph()
-        norms = _norms(stream.device)
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream), warnings.catch_warnings(), norms():
+        with torch.cuda.stream(stream), warnings.catch_warnings():
             # That the arguments come from another stream, which has been waited for.
             warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream", category=UserWarning)
             found = function(*arguments)
@@ -139,7 +123,7 @@ class GraphReplay(Replay):
         self.results = pytree.tree_map(torch.clone, found)
         del found
         torch.cuda.current_stream().synchronize()
-        with torch.cuda.graph(self.graph, pool=pool, stream=stream), norms():
+        with torch.cuda.graph(self.graph, pool=pool, stream=stream):
             found = function(*arguments)
             for place, result in zip(*map(pytree.tree_leaves, (self.results, found)), strict=True):
                 place.copy_(result)

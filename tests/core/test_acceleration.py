@@ -33,7 +33,7 @@ def whole_precision(monkeypatch):
 
 def split_unet(seed=0):
     torch.manual_seed(seed)
-    unet = small_unet(block_out_channels=(32, 64, 64)).to(DEVICE, memory_format=torch.channels_last)
+    unet = small_unet(block_out_channels=(32, 64, 64)).to(DEVICE)
     return DiffusersSplitUNet(unet, torch.randn(1, 3, 16))
 
 
@@ -64,8 +64,7 @@ def test_graphs_and_python_give_the_same_edit(name, masked):
         fast_noisy, fast_edit, fast_clean = whole_edit(GraphedUNet(unet, kept), config, mask if masked else None)
         assert fast_edit.path.tolist() == edit.path.tolist() and fast_edit.iterations == edit.iterations
         torch.testing.assert_close(fast_noisy, noisy, rtol=1e-4, atol=1e-4)
-        # Adam's first steps are as large for rounding as for anything else.
-        torch.testing.assert_close(fast_edit.losses, edit.losses, rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(fast_edit.losses, edit.losses, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(fast_edit.bottlenecks, edit.bottlenecks, rtol=1e-2, atol=1e-2)
         torch.testing.assert_close(fast_clean, clean, rtol=1e-2, atol=1e-2)
     assert not edit.config.background or len(fast_edit.corrections)
@@ -81,15 +80,6 @@ def test_the_default_preset_on_its_inversions_path_tracks_the_same_points(superv
     fast = drag(GraphedUNet(unet, graphs()), path[0], SIGMAS, POINTS, config=config, path=path).edit
     assert edit.path[-1].tolist() != edit.path[0].tolist(), "the points must move for this to say anything"
     assert fast.path.tolist() == edit.path.tolist()
-    torch.testing.assert_close(fast.bottlenecks, edit.bottlenecks, rtol=1e-2, atol=1e-2)
-
-
-def test_activations_that_are_not_kept_are_computed_as_they_were():
-    config = preset("paper", iterations=4)
-    unet = split_unet()
-    _, edit, _ = whole_edit(unet, config)
-    unet.low_memory = True
-    _, fast, _ = whole_edit(GraphedUNet(unet, graphs()), config)
     torch.testing.assert_close(fast.bottlenecks, edit.bottlenecks, rtol=1e-2, atol=1e-2)
 
 
