@@ -152,10 +152,12 @@ class GraphedUNet:
         self.encodings = 0
 
     @torch.no_grad()
-    def encode(self, x: Tensor, sigma: float) -> Encoded:
+    def encode(self, x: Tensor, sigma: float, *, middle: bool = True) -> Encoded:
         """See SplitUNet."""
         level = torch.full((), sigma, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
-        bottleneck, state = self.graphs.run("encode", self._encode, x, level, self.unet.conditions)
+        bottleneck, state = self.graphs.run(
+            ("encode", middle), partial(self._encode, middle), x, level, self.unet.conditions
+        )
         self.encodings += 1
         return Encoded(bottleneck.clone(), (self.encodings, state))
 
@@ -177,8 +179,8 @@ class GraphedUNet:
 
         return self.graphs.run(key, run, state, *arguments)
 
-    def _encode(self, x: Tensor, sigma: Tensor, conditions: Any) -> tuple[Tensor, Any]:
-        encoded = self.unet.under(conditions).encode(x, sigma)
+    def _encode(self, middle: bool, x: Tensor, sigma: Tensor, conditions: Any) -> tuple[Tensor, Any]:
+        encoded = self.unet.under(conditions).encode(x, sigma, middle=middle)
         return encoded.bottleneck, encoded.state
 
 
