@@ -1,6 +1,7 @@
 """CUDA graphs: a model's step launched as one piece, where it would spend most of its time being launched."""
 
 import logging
+import traceback
 import warnings
 from collections.abc import Callable, Hashable
 from dataclasses import replace
@@ -56,7 +57,7 @@ class Graphs:
             own = pytree.tree_map(lambda leaf: leaf if leaf.data_ptr() in self.places else leaf.clone(), arguments)
             try:
                 self.replays[key] = self.capture(function, own)
-            except RuntimeError as error:
+            except Exception as error:  # Triton's are no RuntimeErrors; the function's own come again without a graph
                 self._fail(error)
                 return function(*arguments)
             self.places.update(leaf.data_ptr() for leaf in pytree.tree_leaves(self.replays[key].results))
@@ -69,8 +70,8 @@ class Graphs:
             self.pool = self.pool or torch.cuda.graph_pool_handle()
             return GraphReplay(function, arguments, _capture_stream(device), self.pool)
 
-    def _fail(self, error: RuntimeError) -> None:
-        reason = str(error).splitlines()[0]
+    def _fail(self, error: Exception) -> None:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         if self.required:
             raise DragNoiseError(f"no CUDA graph of this model can be captured ({reason}); use auto.") from error
         logger.warning("No CUDA graph of this model can be captured (%s): the drag runs without, slower.", reason)
@@ -108,7 +109,8 @@ class GraphReplay(Replay):
 
     So graphs do not depend on one another's memory, which the allocator that ComfyUI chooses (cudaMallocAsync) could
     not give them, and may all have theirs in one pool. The function runs once before, on the same stream: libraries
-    take their work spaces then.
+    take their work spaces then, and what fails, fails harmlessly. So may an exception later, during the capture, but
+    the function must not wait for the GPU: CUDA ends the capture at that, and cudaMallocAsync then the process.
     """
 
     def __init__(self, function: Callable, arguments: tuple, stream: torch.cuda.Stream, pool: Any) -> None:
@@ -124,7 +126,12 @@ class GraphReplay(Replay):
         del found
         torch.cuda.current_stream().synchronize()
         with torch.cuda.graph(self.graph, pool=pool, stream=stream):
-            found = function(*arguments)
+            try:
+                found = function(*arguments)
+            except Exception as error:
+                # What was captured must go while the capture lasts: at a later free cudaMallocAsync ends the process.
+                traceback.clear_frames(error.__traceback__)
+                raise
             for place, result in zip(*map(pytree.tree_leaves, (self.results, found)), strict=True):
                 place.copy_(result)
             del found, result

@@ -2,6 +2,10 @@
 
 import gc
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -124,10 +128,11 @@ def test_what_decode_gives_without_gradient_stays():
         torch.testing.assert_close(decoded[seed].feature, wanted.feature, rtol=1e-4, atol=1e-4)
 
 
-def test_a_failed_capture_is_one_sentence_and_no_harm(caplog):
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError])
+def test_a_failed_capture_is_one_sentence_and_no_harm(caplog, kind):
     class Refusing(StandInGraphs):
         def capture(self, function, arguments):
-            raise RuntimeError("operation not permitted when stream is capturing\nand more")
+            raise kind("operation not permitted when stream is capturing\nand more")
 
     config, unet = preset("paper", iterations=4), split_unet()
     _, edit, clean = whole_edit(unet, config)
@@ -155,6 +160,32 @@ def test_the_choice_names_what_is_in_the_way(caplog):
         choose_graphs("cudagraph", network)
     with pytest.raises(DragNoiseError, match="acceleration is 'fast'; choose one of auto, eager, cudagraph"):
         choose_graphs("fast", network)
+
+
+ONLY_CAPTURING_FAILS = """
+import torch
+from dragnoise_core.acceleration import Graphs
+
+def function(x):
+    doubled = (x * 2).requires_grad_(True)
+    loss = doubled.square().sum()
+    if torch.cuda.is_current_stream_capturing():
+        raise ValueError("not while capturing")
+    return torch.autograd.grad(loss, [doubled])[0]
+
+graphs = Graphs()
+print([graphs.run("gradient", function, torch.ones(2, device="cuda")).tolist() for _ in range(2)], graphs.failed)
+"""
+
+
+@needs_gpu
+@pytest.mark.parametrize("allocator", ["native", "cudaMallocAsync"])
+def test_what_only_fails_while_capturing_runs_without_a_graph(allocator):
+    environment = {**os.environ, "PYTORCH_CUDA_ALLOC_CONF": f"backend:{allocator}"}
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", ONLY_CAPTURING_FAILS]
+    run = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=120)
+    assert (run.returncode, run.stdout.strip()) == (0, "[[4.0, 4.0], [4.0, 4.0]] True"), run.stderr
 
 
 @needs_gpu
