@@ -57,7 +57,7 @@ class Graphs:
             own = pytree.tree_map(lambda leaf: leaf if leaf.data_ptr() in self.places else leaf.clone(), arguments)
             try:
                 self.replays[key] = self.capture(function, own)
-            except Exception as error:  # Triton's are no RuntimeErrors; the function's own come again without a graph
+            except Exception as error:  # the function's own come again without a graph
                 self._fail(error)
                 return function(*arguments)
             self.places.update(leaf.data_ptr() for leaf in pytree.tree_leaves(self.replays[key].results))
