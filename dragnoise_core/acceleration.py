@@ -1,10 +1,11 @@
 """CUDA graphs: a model's step launched as one piece, where it would spend most of its time being launched."""
 
 import logging
+import traceback
 import warnings
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, Protocol
 
 import torch
@@ -32,7 +33,6 @@ class Graphs:
     def __init__(self, required: bool = False) -> None:
         self.required = required
         self.failed = False
-        self.stream: torch.cuda.Stream | None = None
         self.clear()
 
     def clear(self) -> None:
@@ -57,7 +57,7 @@ class Graphs:
             own = pytree.tree_map(lambda leaf: leaf if leaf.data_ptr() in self.places else leaf.clone(), arguments)
             try:
                 self.replays[key] = self.capture(function, own)
-            except RuntimeError as error:
+            except Exception as error:  # the function's own come again without a graph
                 self._fail(error)
                 return function(*arguments)
             self.places.update(leaf.data_ptr() for leaf in pytree.tree_leaves(self.replays[key].results))
@@ -65,18 +65,24 @@ class Graphs:
 
     def capture(self, function: Callable, arguments: tuple) -> "Replay":
         """Return the function's replay over these arguments."""
-        with torch.cuda.device(pytree.tree_leaves(arguments)[0].device):
-            self.stream = self.stream or torch.cuda.Stream()
+        device = pytree.tree_leaves(arguments)[0].device
+        with torch.cuda.device(device):
             self.pool = self.pool or torch.cuda.graph_pool_handle()
-            return GraphReplay(function, arguments, self.stream, self.pool)
+            return GraphReplay(function, arguments, _capture_stream(device), self.pool)
 
-    def _fail(self, error: RuntimeError) -> None:
-        reason = str(error).splitlines()[0]
+    def _fail(self, error: Exception) -> None:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         if self.required:
             raise DragNoiseError(f"no CUDA graph of this model can be captured ({reason}); use auto.") from error
         logger.warning("No CUDA graph of this model can be captured (%s): the drag runs without, slower.", reason)
         self.clear()
         self.failed = True
+
+
+@cache
+def _capture_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream that all graphs of a device are captured on: cuBLAS keeps 64 MiB a stream."""
+    return torch.cuda.Stream(device)
 
 
 class Replay:
@@ -103,7 +109,8 @@ class GraphReplay(Replay):
 
     So graphs do not depend on one another's memory, which the allocator that ComfyUI chooses (cudaMallocAsync) could
     not give them, and may all have theirs in one pool. The function runs once before, on the same stream: libraries
-    take their work spaces then.
+    take their work spaces then, and what fails, fails harmlessly. So may an exception later, during the capture, but
+    the function must not wait for the GPU: CUDA ends the capture at that, and cudaMallocAsync then the process.
     """
 
     def __init__(self, function: Callable, arguments: tuple, stream: torch.cuda.Stream, pool: Any) -> None:
@@ -119,7 +126,12 @@ class GraphReplay(Replay):
         del found
         torch.cuda.current_stream().synchronize()
         with torch.cuda.graph(self.graph, pool=pool, stream=stream):
-            found = function(*arguments)
+            try:
+                found = function(*arguments)
+            except Exception as error:
+                # What was captured must go while the capture lasts: at a later free cudaMallocAsync ends the process.
+                traceback.clear_frames(error.__traceback__)
+                raise
             for place, result in zip(*map(pytree.tree_leaves, (self.results, found)), strict=True):
                 place.copy_(result)
             del found, result
@@ -147,10 +159,12 @@ class GraphedUNet:
         self.encodings = 0
 
     @torch.no_grad()
-    def encode(self, x: Tensor, sigma: float) -> Encoded:
+    def encode(self, x: Tensor, sigma: float, *, middle: bool = True) -> Encoded:
         """See SplitUNet."""
         level = torch.full((), sigma, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
-        bottleneck, state = self.graphs.run("encode", self._encode, x, level, self.unet.conditions)
+        bottleneck, state = self.graphs.run(
+            ("encode", middle), partial(self._encode, middle), x, level, self.unet.conditions
+        )
         self.encodings += 1
         return Encoded(bottleneck.clone(), (self.encodings, state))
 
@@ -172,8 +186,8 @@ class GraphedUNet:
 
         return self.graphs.run(key, run, state, *arguments)
 
-    def _encode(self, x: Tensor, sigma: Tensor, conditions: Any) -> tuple[Tensor, Any]:
-        encoded = self.unet.under(conditions).encode(x, sigma)
+    def _encode(self, middle: bool, x: Tensor, sigma: Tensor, conditions: Any) -> tuple[Tensor, Any]:
+        encoded = self.unet.under(conditions).encode(x, sigma, middle=middle)
         return encoded.bottleneck, encoded.state
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .edit import DragEdit
 from .progress import Callback, Progress
-from .propagation import check_schedule, correct, propagate
+from .propagation import active_optimisation, check_schedule, correct, propagate
 from .schedule import check_sigmas, to_variance_preserving
 from .split_unet import SplitUNet
 
@@ -34,7 +34,9 @@ def sample(
         edit = edit.on(x.device)
     levels = sigmas.tolist()
     for step, (sigma, following) in islice(enumerate(pairwise(levels), 1), start, None):
-        encoded = unet.encode(x, sigma)
+        acts = edit is not None and active_optimisation(edit, sigma) is not None
+        replaced = acts and edit.config.propagation == "replace"
+        encoded = unet.encode(x, sigma, middle=not replaced)
         bottleneck = encoded.bottleneck if edit is None else propagate(edit, encoded.bottleneck, sigma)
         epsilon = unet.decode(encoded, bottleneck, to_tap=False).epsilon
         clean = x - sigma * epsilon

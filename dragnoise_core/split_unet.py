@@ -35,8 +35,12 @@ class SplitUNet(Protocol):
     answers with epsilon.
     """
 
-    def encode(self, x: Tensor, sigma: float) -> Encoded:
-        """Run the encoder and the middle block, without gradient."""
+    def encode(self, x: Tensor, sigma: float, *, middle: bool = True) -> Encoded:
+        """Run the encoder and the middle block, without gradient.
+
+        middle: False where another bottleneck will be decoded. Then the middle block need not run: of the bottleneck
+        that comes back only shape, dtype and device mean something.
+        """
 
     def decode(self, encoded: Encoded, bottleneck: Tensor, *, to_tap: bool) -> Decoded:
         """Run the decoder on `bottleneck`, differentiable in it; with `to_tap`, stop there and leave epsilon out."""

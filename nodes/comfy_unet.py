@@ -59,7 +59,7 @@ class ComfySplitUNet:
         self.model_sampling = guider.inner_model.model_sampling
         self.weights = FrozenWeights()
 
-    def encode(self, x: Tensor, sigma: float) -> Encoded:
+    def encode(self, x: Tensor, sigma: float, *, middle: bool = True) -> Encoded:
         """See SplitUNet. Runs the host's whole model once, in inference mode, and keeps what the decoder needs.
 
         Raises DragNoiseError when several conditionings or a part of the picture only are active at `sigma`.
@@ -160,7 +160,7 @@ class WholeUNet:
         self.guider = guider
         self.extra_args = extra_args
 
-    def encode(self, x: Tensor, sigma: float) -> Encoded:
+    def encode(self, x: Tensor, sigma: float, *, middle: bool = True) -> Encoded:
         """Keep epsilon as the state; no bottleneck is cut out."""
         with torch.inference_mode():
             denoised = self.guider(x, x.new_full((len(x),), sigma), **self.extra_args)

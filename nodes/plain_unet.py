@@ -88,12 +88,12 @@ class PlainComfyUNet:
         return other
 
     @torch.no_grad()
-    def encode(self, x: Tensor, sigma: float | Tensor) -> Encoded:
-        """See SplitUNet. Runs the host's U-Net as far as its first output block."""
+    def encode(self, x: Tensor, sigma: float | Tensor, *, middle: bool = True) -> Encoded:
+        """See SplitUNet. Runs the host's U-Net as far as its first output block, or middle block."""
         if not isinstance(sigma, Tensor):
             sigma = x.new_full((), sigma)
         sigma = sigma.expand(len(x))
-        sampling, kept = self.model.model_sampling, _Kept()
+        sampling, kept = self.model.model_sampling, _Kept(None if middle else len(self.unet.input_blocks))
         seen = sampling.calculate_input(sigma, x).to(self.dtype)
         if x.is_cuda:
             # Convolutions are faster so, though the weights are turned around at every use.
@@ -126,9 +126,10 @@ class _Reached(Exception):
 
 
 class _Kept:
-    """What the host's forward pass shows on its way to the decoder."""
+    """What the host's forward pass shows on its way to the decoder. most: skips after which it ends, if not there."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None) -> None:
+        self.most = most
         self.skips: list[Tensor] = []
 
     def patches(self) -> dict[str, list]:
@@ -144,6 +145,8 @@ class _Kept:
 
     def _keep_skip(self, hidden: Tensor, options: dict) -> Tensor:
         self.skips.append(hidden)
+        if len(self.skips) == self.most:
+            self._stop(hidden, hidden, options)
         return hidden
 
     def _stop(self, hidden: Tensor, skip: Tensor, options: dict) -> tuple[Tensor, Tensor]:

@@ -78,11 +78,11 @@ class DiffusersSplitUNet:
         return other
 
     @torch.no_grad()
-    def encode(self, x: Tensor, sigma: float | Tensor) -> Encoded:
+    def encode(self, x: Tensor, sigma: float | Tensor, *, middle: bool = True) -> Encoded:
         """See SplitUNet. x: [B, 4, H, W], any dtype; the bottleneck comes back as float32 or wider."""
-        return self.encode_with_gradients(x, sigma)
+        return self.encode_with_gradients(x, sigma, middle=middle)
 
-    def encode_with_gradients(self, x: Tensor, sigma: float | Tensor) -> Encoded:
+    def encode_with_gradients(self, x: Tensor, sigma: float | Tensor, *, middle: bool = True) -> Encoded:
         """Return the same as `encode`, differentiable in x: for methods whose variable is the latent itself."""
         unet = self.unet
         if not isinstance(sigma, Tensor):
@@ -99,7 +99,8 @@ class DiffusersSplitUNet:
         for block in unet.down_blocks:
             hidden, block_skips = block(hidden_states=hidden, temb=embedding, **cross_attention(block, context))
             skips += block_skips
-        hidden = unet.mid_block(hidden, embedding, **cross_attention(unet.mid_block, context))
+        if middle:
+            hidden = unet.mid_block(hidden, embedding, **cross_attention(unet.mid_block, context))
         bottleneck = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
         return Encoded(bottleneck, State(x, skips, embedding, context, sigma))
 

@@ -107,6 +107,23 @@ def freeze(module: torch.nn.Module, device: torch.device, dtype: torch.dtype) ->
     return module.to(memory_format=torch.channels_last)
 
 
+def freeze_autoencoder(module: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
+    """Freeze an autoencoder that never needs a gradient; its peak of memory falls by half its largest feature map.
+
+    Activations are computed in the norms' results, which nothing else reads, and turned to channels last, which the
+    convolutions would else do beside them.
+    """
+    for activation in module.modules():
+        if isinstance(activation, torch.nn.SiLU):
+            activation.inplace = True
+            activation.register_forward_hook(_to_channels_last)
+    return freeze(module, device, dtype)
+
+
+def _to_channels_last(module: torch.nn.Module, arguments: tuple, result: Tensor) -> Tensor:
+    return result.contiguous(memory_format=torch.channels_last)
+
+
 def usable_device(name: str | None) -> torch.device:
     """Return the device of that name, the GPU for None where there is one. Raises DragNoiseError if it is unusable."""
     try:

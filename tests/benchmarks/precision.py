@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import torch
-from package_edits import STRENGTH, free, middle_mask, points_on
+from package_edits import STRENGTH, points_on
 from random_models import Shape, find_shape, random_prompt, random_unet
 from torch import Tensor
 
@@ -73,28 +73,21 @@ def _gradient(model: LoadedModel, noisy: Tensor, sigma: float, points: DragPoint
 
 def _agreement(networks: dict, shape: Shape, noisy: Tensor, sigmas: Tensor, points: DragPoints) -> list[dict]:
     """Return how far pairs of whole optimisations with preset `paper` agree; on a CPU there are no graphs."""
-    accelerations = ("eager", "cudagraph") if noisy.is_cuda else ("eager",)
-    config, rows = preset("paper", iterations=shape.iterations), []
-    for mask in (None, middle_mask(shape.side)):
-        runs: dict[str, DragEdit] = {}
-        for precision, network in networks.items():
-            for acceleration in accelerations:
-                model = _model(network, shape, acceleration)
-                name = f"{precision} {acceleration}"
-                for run in (name, f"{name}, again"):
-                    unet = model.accelerated(model.split_unet("", shape.side, shape.side))
-                    runs[run] = optimise(unet, noisy, sigmas, points, mask=mask, config=config)
-                del model, unet
-                free()
-        pairs = [(f"{name}, again", name) for name in runs if not name.endswith("again")]
-        pairs += [("float16 eager", "float32 eager")]
-        if noisy.is_cuda:
-            pairs += [(f"{precision} cudagraph", f"{precision} eager") for precision in networks]
-            pairs += [("float16 cudagraph", "float32 eager")]
-        rows += [
-            {"mask": str(mask is not None), "pair": f"{a} / {b}", **_difference(runs[a], runs[b])} for a, b in pairs
-        ]
-    return rows
+    config = preset("paper", iterations=shape.iterations)
+
+    def run(precision: str, acceleration: str, times: int) -> list[DragEdit]:
+        model = _model(networks[precision], shape, acceleration)
+        unet = model.accelerated(model.split_unet("", shape.side, shape.side))
+        return [optimise(unet, noisy, sigmas, points, config=config) for _ in range(times)]
+
+    whole, eager = run("float32", "eager", 1)[0], run("float16", "eager", 2)
+    pairs = {"float16 eager, again / float16 eager": eager[::-1], "float16 eager / float32 eager": (eager[0], whole)}
+    if noisy.is_cuda:
+        graphs = run("float16", "cudagraph", 2)
+        pairs["float16 cudagraph, again / float16 cudagraph"] = graphs[::-1]
+        pairs["float16 cudagraph / float16 eager"] = graphs[0], eager[0]
+        pairs["float16 cudagraph / float32 eager"] = graphs[0], whole
+    return [{"pair": name, **_difference(*pair)} for name, pair in pairs.items()]
 
 
 def _difference(one: DragEdit, other: DragEdit) -> dict[str, Any]:

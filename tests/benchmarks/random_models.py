@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 from dragnoise_core.schedule import scaled_linear_sigmas
-from dragnoise_core.standalone.models import LoadedModel, freeze
+from dragnoise_core.standalone.models import LoadedModel, freeze, freeze_autoencoder
 
 TOKENS = 77
 AUTOENCODER = {
@@ -120,7 +120,7 @@ def random_model(shape: Shape, device: torch.device, acceleration: str) -> Loade
     """Return what `load_model` would: float16 on a GPU, SDXL's autoencoder in float32, which overflows in float16."""
     half = torch.float16 if device.type == "cuda" else torch.float32
     unet = freeze(random_unet(shape, device), device, half)
-    autoencoder = freeze(random_autoencoder(shape, device), device, torch.float32 if shape.is_xl else half)
+    autoencoder = freeze_autoencoder(random_autoencoder(shape, device), device, torch.float32 if shape.is_xl else half)
     prompt = random_prompt(shape, device)
 
     @torch.no_grad()

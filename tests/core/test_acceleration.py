@@ -2,6 +2,10 @@
 
 import gc
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +16,7 @@ from torch import nn
 from dragnoise_core.acceleration import GraphedUNet, Graphs, choose_graphs
 from dragnoise_core.configuration import preset
 from dragnoise_core.errors import DragNoiseError
-from dragnoise_core.inversion import invert
+from dragnoise_core.inversion import inversion_path, invert
 from dragnoise_core.optimisation import drag
 from dragnoise_core.points import DragPoints
 from dragnoise_core.sampling import sample
@@ -71,6 +75,18 @@ def test_graphs_and_python_give_the_same_edit(name, masked):
     assert captured is None or captured == kept.captures, "the second edit captured anew"
 
 
+@pytest.mark.parametrize("supervision", ["patches", "lattice"])
+def test_the_default_preset_on_its_inversions_path_tracks_the_same_points(supervision):
+    config = preset("default", iterations=12, drag_steps=4, supervision=supervision)
+    unet = split_unet()
+    path = inversion_path(unet, latent(), SIGMAS)
+    edit = drag(unet, path[0], SIGMAS, POINTS, config=config, path=path).edit
+    fast = drag(GraphedUNet(unet, graphs()), path[0], SIGMAS, POINTS, config=config, path=path).edit
+    assert edit.path[-1].tolist() != edit.path[0].tolist(), "the points must move for this to say anything"
+    assert fast.path.tolist() == edit.path.tolist()
+    torch.testing.assert_close(fast.bottlenecks, edit.bottlenecks, rtol=1e-2, atol=1e-2)
+
+
 def test_another_picture_prompt_and_number_of_points_go_through_the_same_graphs():
     config, kept = preset("paper", iterations=3), graphs()
     unet = split_unet()  # graphs hold no reference to the weights
@@ -112,10 +128,11 @@ def test_what_decode_gives_without_gradient_stays():
         torch.testing.assert_close(decoded[seed].feature, wanted.feature, rtol=1e-4, atol=1e-4)
 
 
-def test_a_failed_capture_is_one_sentence_and_no_harm(caplog):
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError])
+def test_a_failed_capture_is_one_sentence_and_no_harm(caplog, kind):
     class Refusing(StandInGraphs):
         def capture(self, function, arguments):
-            raise RuntimeError("operation not permitted when stream is capturing\nand more")
+            raise kind("operation not permitted when stream is capturing\nand more")
 
     config, unet = preset("paper", iterations=4), split_unet()
     _, edit, clean = whole_edit(unet, config)
@@ -145,6 +162,32 @@ def test_the_choice_names_what_is_in_the_way(caplog):
         choose_graphs("fast", network)
 
 
+ONLY_CAPTURING_FAILS = """
+import torch
+from dragnoise_core.acceleration import Graphs
+
+def function(x):
+    doubled = (x * 2).requires_grad_(True)
+    loss = doubled.square().sum()
+    if torch.cuda.is_current_stream_capturing():
+        raise ValueError("not while capturing")
+    return torch.autograd.grad(loss, [doubled])[0]
+
+graphs = Graphs()
+print([graphs.run("gradient", function, torch.ones(2, device="cuda")).tolist() for _ in range(2)], graphs.failed)
+"""
+
+
+@needs_gpu
+@pytest.mark.parametrize("allocator", ["native", "cudaMallocAsync"])
+def test_what_only_fails_while_capturing_runs_without_a_graph(allocator):
+    environment = {**os.environ, "PYTORCH_CUDA_ALLOC_CONF": f"backend:{allocator}"}
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", ONLY_CAPTURING_FAILS]
+    run = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=120)
+    assert (run.returncode, run.stdout.strip()) == (0, "[[4.0, 4.0], [4.0, 4.0]] True"), run.stderr
+
+
 @needs_gpu
 def test_hooks_are_not_captured():
     network = nn.Linear(2, 2).to(DEVICE)
@@ -152,6 +195,16 @@ def test_hooks_are_not_captured():
     network.register_forward_hook(lambda *_: None)
     with pytest.raises(DragNoiseError, match="a Linear has hooks"):
         choose_graphs("cudagraph", network)
+
+
+@needs_gpu
+def test_other_graphs_of_the_device_need_no_work_spaces_of_their_own():
+    unet, allocated = split_unet(), []
+    for _ in range(3):
+        whole_edit(GraphedUNet(unet, graphs()), preset("paper", iterations=3))
+        gc.collect()
+        allocated.append(torch.cuda.memory_allocated())
+    assert allocated[2] == allocated[1]
 
 
 @needs_gpu

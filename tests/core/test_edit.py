@@ -69,13 +69,29 @@ def test_sampling_walks_the_path_that_was_optimised(propagation, held):
     class Watching(ToyUNet):
         seen: list = []
 
-        def encode(self, x, sigma):
+        def encode(self, x, sigma, *, middle=True):
             encoded = super().encode(x, sigma)
             self.seen.append(encoded.bottleneck)
             return encoded
 
     sample(Watching(), x, SIGMAS, edit=edit)
     torch.testing.assert_close(torch.cat(Watching.seen[:3]), edit.originals, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("propagation", "free_steps", "computed"),
+    [("replace", 0, 0), ("replace", 4, 4), ("delta", 0, len(SIGMAS) - 1)],
+)
+def test_a_bottleneck_that_is_replaced_is_not_computed(propagation, free_steps, computed):
+    edit, x = made_edit(propagation=propagation, free_steps=free_steps)
+
+    class Whole(ToyUNet):
+        def encode(self, x, sigma, *, middle=True):
+            return super().encode(x, sigma)
+
+    unet, whole = ToyUNet(), Whole()
+    assert torch.equal(sample(unet, x, SIGMAS, edit=edit), sample(whole, x, SIGMAS, edit=edit))
+    assert (unet.middles, whole.middles) == (computed, len(SIGMAS) - 1)
 
 
 @pytest.mark.parametrize(

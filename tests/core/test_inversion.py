@@ -20,7 +20,7 @@ class GaussianUNet:
     form: x(sigma) = x_0 sqrt((deviation^2 + sigma^2) / (deviation^2 + sigma_0^2)).
     """
 
-    def encode(self, x, sigma):
+    def encode(self, x, sigma, *, middle=True):
         return Encoded(x, (x, sigma))
 
     def decode(self, encoded, bottleneck, *, to_tap):

@@ -12,9 +12,10 @@ from dragnoise_pack.dragnoise_core.configuration import preset
 from dragnoise_pack.dragnoise_core.errors import DragNoiseError
 from dragnoise_pack.dragnoise_core.points import DragPoints
 from dragnoise_pack.nodes import plain_unet
-from dragnoise_pack.nodes.host_sampling import runs_plainly
+from dragnoise_pack.nodes.host_sampling import denoise, runs_plainly
 from dragnoise_pack.nodes.optimisation import run_optimisation
 from dragnoise_pack.nodes.plain_unet import AUTOMATIC, HeldGraphs, Speed
+from dragnoise_pack.nodes.propagation import apply_edit, sample_plainly
 from fake_control import FakeControl
 from testing_pack.tiny_models import tiny_conditioning, tiny_model
 
@@ -128,6 +129,18 @@ def test_low_memory_gives_the_same_edit():
     torch.testing.assert_close(
         drag(tiny_model(), Speed(low_memory=True)).bottlenecks, drag(tiny_model()).bottlenecks, rtol=1e-5, atol=1e-5
     )
+
+
+def test_a_bottleneck_that_is_replaced_is_not_computed():
+    model, runs = tiny_model(), []
+    config = preset("paper", iterations=2, stop_distance=0.5)
+    edit = run_optimisation(model, tiny_conditioning(), noisy_latent(), SIGMAS, POINTS, None, config, None)
+    model.model.diffusion_model.middle_block[0].register_forward_hook(lambda *_: runs.append("middle"))
+    found = sample_plainly(model, tiny_conditioning(), noisy_latent(), SIGMAS, edit, None)
+    assert not runs
+    wanted = denoise(apply_edit(model, edit), tiny_conditioning(), noisy_latent(), SIGMAS)
+    assert len(runs) == len(SIGMAS) - 1
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_what_is_impossible_is_refused_when_asked_for():

@@ -79,6 +79,20 @@ def test_to_the_tap_is_the_same_feature_and_no_more(name):
     assert torch.equal(tap.feature, full.feature) and tap.feature.shape[-2:] == (16, 24)
 
 
+@pytest.mark.parametrize("name", NARROW)
+def test_without_the_middle_block_the_decoder_gets_the_same(name):
+    unet, runs = build(name), []
+    unet.mid_block.register_forward_hook(lambda *_: runs.append(name))
+    embedding, added = conditions(NARROW[name], 20)
+    split = DiffusersSplitUNet(unet, embedding, added_conditions=added)
+    x = torch.randn(1, 4, 16, 24)
+    without, whole = (split.encode(x, 1.0, middle=middle) for middle in (False, True))
+    assert len(runs) == 1
+    assert (without.bottleneck.shape, without.bottleneck.dtype) == (whole.bottleneck.shape, whole.bottleneck.dtype)
+    found, wanted = (split.decode(encoded, whole.bottleneck, to_tap=False).epsilon for encoded in (without, whole))
+    assert torch.equal(found, wanted)
+
+
 @pytest.mark.parametrize("timestep", [1, 301, 681, 981])
 def test_v_prediction_gives_the_epsilon_of_diffusers_scheduler(timestep):
     unet = build("sd21")

@@ -1,5 +1,6 @@
 """Loading: the same results as diffusers' own pipelines, and sentences for what is missing or cannot be dragged."""
 
+import copy
 import json
 import shutil
 
@@ -8,12 +9,13 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from original_names import save_original_checkpoint
 from safetensors.torch import save_file
+from tiny_pipelines import tiny_autoencoder
 
 from dragnoise_core.errors import DragNoiseError
 from dragnoise_core.sampling import sample
 from dragnoise_core.schedule import ddim_sigmas, scaled_linear_sigmas, to_variance_exploding
 from dragnoise_core.standalone import diffusers_models
-from dragnoise_core.standalone.models import load_model
+from dragnoise_core.standalone.models import freeze, freeze_autoencoder, load_model
 
 
 def change_json(path, **changes):
@@ -50,6 +52,15 @@ def test_encoding_is_the_posterior_mean_in_model_units(model_folders):
     picture = torch.rand(1, 3, 64, 48)
     moments = vae.quant_conv(vae.encoder(picture * 2 - 1))
     torch.testing.assert_close(model.encode(picture), moments[:, :4].detach() * vae.config.scaling_factor)
+
+
+@torch.no_grad()
+def test_the_autoencoder_that_saves_memory_gives_the_same_bits():
+    wanted = freeze(tiny_autoencoder(), torch.device("cpu"), torch.float32)
+    found = freeze_autoencoder(copy.deepcopy(wanted), torch.device("cpu"), torch.float32)
+    picture, latent = torch.rand(1, 3, 64, 48), torch.randn(1, 4, 8, 6)
+    assert torch.equal(found.encode(picture).latent_dist.mean, wanted.encode(picture).latent_dist.mean)
+    assert torch.equal(found.decode(latent).sample, wanted.decode(latent).sample)
 
 
 def test_what_is_loaded_is_frozen_and_described(model_folders):

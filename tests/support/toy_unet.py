@@ -20,12 +20,15 @@ class ToyUNet(nn.Module):
         self.up = nn.Conv2d(12, 16, 3, padding=1)
         self.out = nn.Conv2d(16, 4, 3, padding=1)
         self.decodings = {"tap": 0, "full": 0}
+        self.middles = 0
         self.to(dtype).requires_grad_(False)
 
     @torch.no_grad()
-    def encode(self, x, sigma):
+    def encode(self, x, sigma, *, middle=True):
         seen = x / math.sqrt(1 + sigma**2)
-        return Encoded(self.middle(torch.tanh(self.down(seen) + 0.1 * math.log(sigma))), seen)
+        hidden = torch.tanh(self.down(seen) + 0.1 * math.log(sigma))
+        self.middles += middle
+        return Encoded(self.middle(hidden) if middle else hidden, seen)
 
     def decode(self, encoded, bottleneck, *, to_tap):
         self.decodings["tap" if to_tap else "full"] += 1

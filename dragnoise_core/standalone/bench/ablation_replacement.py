@@ -30,9 +30,9 @@ class Watched:
         self.latents: list[Tensor] = []
         self.bottlenecks: list[Tensor] = []
 
-    def encode(self, x: Tensor, sigma: float) -> Encoded:
+    def encode(self, x: Tensor, sigma: float, *, middle: bool = True) -> Encoded:
         """See SplitUNet."""
-        encoded = self.unet.encode(x, sigma)
+        encoded = self.unet.encode(x, sigma, middle=middle)
         self.latents.append(x)
         self.bottlenecks.append(encoded.bottleneck)
         return encoded
@@ -48,9 +48,9 @@ class Repeating:
     def __init__(self, unet: SplitUNet, bottleneck: Tensor) -> None:
         self.unet, self.bottleneck = unet, bottleneck
 
-    def encode(self, x: Tensor, sigma: float) -> Encoded:
+    def encode(self, x: Tensor, sigma: float, *, middle: bool = True) -> Encoded:
         """See SplitUNet."""
-        return replace(self.unet.encode(x, sigma), bottleneck=self.bottleneck)
+        return replace(self.unet.encode(x, sigma, middle=middle), bottleneck=self.bottleneck)
 
     def decode(self, encoded: Encoded, bottleneck: Tensor, *, to_tap: bool) -> Decoded:
         """See SplitUNet."""

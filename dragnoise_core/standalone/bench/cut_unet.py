@@ -39,9 +39,9 @@ class CutUNet(DiffusersSplitUNet):
                 f"a cut at {cut} with the tap at decoder {self.tap} leaves no block between; choose a later tap."
             )
 
-    def encode_with_gradients(self, x: Tensor, sigma: float) -> Encoded:
+    def encode_with_gradients(self, x: Tensor, sigma: float, *, middle: bool = True) -> Encoded:
         """See DiffusersSplitUNet; everything up to the cut."""
-        encoded = super().encode_with_gradients(x, sigma)
+        encoded = super().encode_with_gradients(x, sigma, middle=middle)
         if self.cut == "encoder":
             hidden = encoded.state.skips[-1]
         else:

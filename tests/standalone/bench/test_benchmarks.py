@@ -27,17 +27,16 @@ def test_the_script_tries_itself_on_a_cpu_and_prints_its_rows(tmp_path):
     figures = json.loads(file.read_text())
     runs = {(row["run"], row["state"]): row for row in figures["rows"]}
     for name in ("edit", "edit with a mask", "edit, preset default", "edit, low memory"):
-        for state in ("first", "later"):
-            row = runs[f"sd15, eager: {name}", state]
-            assert row["iterations"] == ITERATIONS
-            assert 0 < row["total"] < sum(row["seconds"].values()), "the autoencoder counts into the total"
+        row = runs[f"sd15, eager: {name}", "later"]
+        assert row["iterations"] == ITERATIONS
+        assert 0 < row["total"] < sum(row["seconds"].values()), "the autoencoder counts into the total"
     again = runs["sd15, eager: edit: second drag", "later"]["seconds"]
     assert set(again) == {"optimisation", "sampling"}
     printed = [line.split(" | ")[0].strip("| ") for line in run.stdout.splitlines()]
     assert {name for name, _ in runs} <= set(printed)
     assert figures["gradients"][0]["off float32"] == 0 < figures["gradients"][1]["off float32"] < 1
-    same = [row for row in figures["agreement"] if row["pair"] == "float32 eager, again / float32 eager"]
-    assert [row["bottleneck"] for row in same] == [0, 0]
+    agreement = {row["pair"]: row["bottleneck"] for row in figures["agreement"]}
+    assert agreement["float16 eager, again / float16 eager"] == 0
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("sd15", 859_520_964), ("sdxl", 2_567_463_684)])
