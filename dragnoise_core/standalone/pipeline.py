@@ -83,7 +83,7 @@ def edit_image(
     if mask is not None:
         latent_mask(mask, torch.empty(1, 1, run.fitted.height // 8, run.fitted.width // 8))  # refuse it before the work
     with run.phase("inversion"):
-        path = run.invert(run.encode(), 0 if model.low_memory else config.compared_steps)
+        path = run.invert(run.encode(), config.compared_steps)
     with run.phase("optimisation"):
         dragged = drag(
             run.unet, path.latents[0], sigmas, points, mask=mask, config=config, path=path, callback=callback
@@ -137,7 +137,9 @@ class PictureRun:
         return self.model.encode(to_tensor(self.fitted))
 
     def invert(self, latent: Tensor, features: int = 0) -> InversionPath:
-        """Return the way of the inversion, with the features of so many of its noisiest steps."""
+        """Return the way of the inversion, with the features of so many of its noisiest steps, without low memory."""
+        if self.model.low_memory:
+            features = 0
         return inversion_path(self.unet, latent, self.sigmas, features=features, callback=self.callback)
 
     def decode(self, latent: Tensor, source: Tensor | None = None, background: float = 0.0) -> Image.Image:

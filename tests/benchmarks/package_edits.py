@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dragnoise_core.configuration import OptimisationConfig, preset
 from dragnoise_core.errors import DragNoiseError
+from dragnoise_core.inversion import InversionPath
 from dragnoise_core.optimisation import drag
 from dragnoise_core.points import DragPoints
 from dragnoise_core.sampling import sample
@@ -104,21 +105,21 @@ def _measure_scenario(label: str, model: LoadedModel, shape: Shape, scenario: Sc
 
 def edit(
     meter: Meter, model: LoadedModel, shape: Shape, scenario: Scenario
-) -> tuple[tuple[PictureRun, list[Tensor]], int]:
+) -> tuple[tuple[PictureRun, InversionPath], int]:
     """Run a whole edit as `edit_image` does; return what a second drag needs, and the iterations."""
     sigmas = ddim_sigmas(model.sigmas, shape.steps, STRENGTH).float()
     run = PictureRun(model, random_picture(shape.side), "", sigmas)
     with meter.phase("encode"):
         latent = run.encode()
     with meter.phase("inversion"):
-        path = run.invert(latent)
+        path = run.invert(latent, scenario.config(shape).compared_steps)
     iterations, clean = _drag_and_sample(meter, run, path, FIRST_DRAG, shape, scenario)
     with meter.phase("decode"):
         run.decode(clean)
     return (run, path), iterations
 
 
-def drag_again(run: PictureRun, path: list[Tensor], shape: Shape, scenario: Scenario) -> Meter:
+def drag_again(run: PictureRun, path: InversionPath, shape: Shape, scenario: Scenario) -> Meter:
     """Run another drag on the same inversion; return its figures."""
     meter = Meter(run.model.unet.device)
     _drag_and_sample(meter, run, path, SECOND_DRAG, shape, scenario)
@@ -126,13 +127,13 @@ def drag_again(run: PictureRun, path: list[Tensor], shape: Shape, scenario: Scen
 
 
 def _drag_and_sample(
-    meter: Meter, run: PictureRun, path: list[Tensor], pair: tuple, shape: Shape, scenario: Scenario
+    meter: Meter, run: PictureRun, path: InversionPath, pair: tuple, shape: Shape, scenario: Scenario
 ) -> tuple[int, Tensor]:
     """Return the iterations and the edited picture's latent."""
     points, config = points_on(shape.side, [pair]), scenario.config(shape)
     mask = middle_mask(shape.side) if scenario.masked else None
     with meter.phase("optimisation"):
-        dragged = drag(run.unet, path[0], run.sigmas, points, mask=mask, config=config, path=path)
+        dragged = drag(run.unet, path.latents[0], run.sigmas, points, mask=mask, config=config, path=path)
     with meter.phase("sampling"):
         clean = sample(run.unet, dragged.latent, run.sigmas, edit=dragged.edit, start=dragged.level)
     return dragged.edit.iterations, clean

@@ -80,8 +80,8 @@ def test_the_default_preset_on_its_inversions_path_tracks_the_same_points(superv
     config = preset("default", iterations=12, drag_steps=4, supervision=supervision)
     unet = split_unet()
     path = inversion_path(unet, latent(), SIGMAS)
-    edit = drag(unet, path[0], SIGMAS, POINTS, config=config, path=path).edit
-    fast = drag(GraphedUNet(unet, graphs()), path[0], SIGMAS, POINTS, config=config, path=path).edit
+    edit = drag(unet, path.latents[0], SIGMAS, POINTS, config=config, path=path).edit
+    fast = drag(GraphedUNet(unet, graphs()), path.latents[0], SIGMAS, POINTS, config=config, path=path).edit
     assert edit.path[-1].tolist() != edit.path[0].tolist(), "the points must move for this to say anything"
     assert fast.path.tolist() == edit.path.tolist()
     torch.testing.assert_close(fast.bottlenecks, edit.bottlenecks, rtol=1e-2, atol=1e-2)
