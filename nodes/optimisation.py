@@ -48,7 +48,7 @@ SETTINGS = {
     "background": "Places that change less than this, in latent units, return to the unedited picture, and so does all "
     "that is outside the mask. Higher keeps more still, then swallows small moves; 0 turns it off.",
     "supervision": "What is compared: patches at the points, as published, or a lattice of all places, of which those "
-    "near a handle move along, and more around three or more points that move as one body.",
+    "near a handle move along, and more around points that move as one body.",
 }
 SHOWN_FIRST = ("iterations", "learning_rate", "mask_weight")
 
