@@ -22,8 +22,8 @@ from .tracking import track
 CELLS_PER_LATENT = 4
 # Keeps float16 gradients of the decoder away from underflow; neither descent feels the factor, so it is not undone.
 FLOAT16_LOSS_SCALE = 1024.0
-# Of places far from all paths, beyond that of others.
-FAR_RELUCTANCE = 2.0
+# Of places far from all paths, beyond that of others: one point says less of what moves than several.
+FAR_RELUCTANCE = 2.0, 5.0
 # Steps that a GPU may be given while its earlier answers are under way.
 AHEAD = 2
 
@@ -59,6 +59,7 @@ class GradientSteps:
     points: Tensor
     path: list[Tensor] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
+    settled: bool = False  # whether the points had arrived at the level before
 
     @classmethod
     def start(cls, unet, x, wanted, allowed, config, callback) -> "GradientSteps":
@@ -80,7 +81,7 @@ class GradientSteps:
             return 1.0
         places = lattice(tuple(x.shape[-2:]), self.grid, x.device).to(self.points)
         far = far_share(places, self.handles, self.targets, self.grid)
-        return 1 + FAR_RELUCTANCE * far.view(1, 1, *x.shape[-2:])
+        return 1 + FAR_RELUCTANCE[len(self.handles) > 1] * far.view(1, 1, *x.shape[-2:])
 
     def _lattice(self, size: tuple[int, int]) -> dict[str, Tensor]:
         """Return the lattice of a feature map of that size: its places, and how far one moves along."""
@@ -98,12 +99,20 @@ class GradientSteps:
         constants = self._constants(level)
         # Laid out as the gradient is: fused optimisers want that.
         leaf = start.clone(memory_format=torch.contiguous_format).requires_grad_(True)
+        tracked = self.settled
+        if tracked:
+            # Most often they still are where they should be: seeing that takes no gradient.
+            self._track(level, leaf, constants)
+            self.settled = bool(self.arrived())
+            if self.settled:
+                return leaf.detach()
         optimiser = _descent(self.config, leaf)
         arrivals = _Arrivals(AHEAD if leaf.is_cuda else 0)
         arrived = torch.zeros((), dtype=torch.bool, device=leaf.device)
         while len(self.losses) < budget:
             looks = len(self.losses) % self.config.gradient_steps == 0
-            follows = looks and bool(self.losses)
+            follows = looks and bool(self.losses) and not tracked
+            tracked = False
             points, loss, gradient = self._descend(follows, level.encoded, leaf.detach(), constants)
             if follows:
                 self._move(points)
@@ -123,9 +132,12 @@ class GradientSteps:
         if self._stops(arrivals.answer(len(self.losses), wait=True)):
             return leaf.detach()
         if level.last:
-            feature = self.unet.decode(level.encoded, leaf.detach(), to_tap=True).feature
-            self._move(_follow(self.config, self.grid, feature, self.points, constants["reference"]))
+            self._track(level, leaf, constants)
         return leaf.detach()
+
+    def _track(self, level: Level, leaf: Tensor, constants: dict[str, Tensor]) -> None:
+        feature = self.unet.decode(level.encoded, leaf.detach(), to_tap=True).feature
+        self._move(_follow(self.config, self.grid, feature, self.points, constants["reference"]))
 
     def _constants(self, level: Level) -> dict[str, Tensor]:
         """Return what stays the same during a level's steps."""
@@ -173,6 +185,7 @@ class GradientSteps:
         steps, places = answer
         del self.losses[steps:], self.path[places:]
         self.points = self.path[-1]
+        self.settled = True
         return True
 
     def _report(self, bottleneck: Tensor, level: Level) -> None:
