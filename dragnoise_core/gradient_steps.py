@@ -23,7 +23,7 @@ CELLS_PER_LATENT = 4
 # Keeps float16 gradients of the decoder away from underflow; neither descent feels the factor, so it is not undone.
 FLOAT16_LOSS_SCALE = 1024.0
 # Of places far from all paths, beyond that of others: one point says less of what moves than several.
-FAR_RELUCTANCE = 2.0, 5.0
+FAR_RELUCTANCE = 2.0, 6.0
 # Steps that a GPU may be given while its earlier answers are under way.
 AHEAD = 2
 

@@ -12,7 +12,7 @@ from .supervision import GridSize
 
 BODY_RADIUS = 0.22  # of the grid's shorter side: handles that move as one rigid body take this much around them along
 BODY_RESIDUAL = 0.1  # how far from rigid that may be, of the mean way
-FAR = 0.3  # of the grid's shorter side, from the nearest path: what is farther away has to change more to be changed
+FAR = 0.25  # of the grid's shorter side, from the nearest path: what is farther away has to change more to be changed
 NEGLIGIBLE = 10.0  # of a Gaussian's exponent
 
 
