@@ -18,7 +18,7 @@ class ProcessRecorder:
     decoding of the latent.
     """
 
-    def __init__(self, model: LoadedModel, picture: Image.Image, points: DragPoints, count: int = 28) -> None:
+    def __init__(self, model: LoadedModel, picture: Image.Image, points: DragPoints, count: int = 36) -> None:
         self.model, self.points = model, points.scaled(*picture.size)
         self.shares = {"optimisation": max(1, count * 3 // 4), "sampling": max(1, count // 4)}
         self.size = fit(picture, model.native_side).size
