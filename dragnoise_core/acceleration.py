@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from .channels_last import ChannelsLastNorms
 from .errors import DragNoiseError
 from .split_unet import Decoded, Encoded, SplitUNet
 
@@ -117,7 +118,7 @@ class GraphReplay(Replay):
         super().__init__(arguments)
         self.graph = torch.cuda.CUDAGraph()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream), warnings.catch_warnings():
+        with torch.cuda.stream(stream), ChannelsLastNorms(), warnings.catch_warnings():
             # That the arguments come from another stream, which has been waited for.
             warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream", category=UserWarning)
             found = function(*arguments)
@@ -125,7 +126,7 @@ class GraphReplay(Replay):
         self.results = pytree.tree_map(torch.clone, found)
         del found
         torch.cuda.current_stream().synchronize()
-        with torch.cuda.graph(self.graph, pool=pool, stream=stream):
+        with torch.cuda.graph(self.graph, pool=pool, stream=stream), ChannelsLastNorms():
             try:
                 found = function(*arguments)
             except Exception as error:

@@ -13,6 +13,7 @@ from small_unet import small_unet
 from stand_in_graphs import StandInGraphs
 from torch import nn
 
+from dragnoise_core import channels_last
 from dragnoise_core.acceleration import GraphedUNet, Graphs, choose_graphs
 from dragnoise_core.configuration import preset
 from dragnoise_core.errors import DragNoiseError
@@ -195,6 +196,17 @@ def test_hooks_are_not_captured():
     network.register_forward_hook(lambda *_: None)
     with pytest.raises(DragNoiseError, match="a Linear has hooks"):
         choose_graphs("cudagraph", network)
+
+
+@needs_gpu
+def test_norms_that_stay_channels_last_give_the_same_edit(monkeypatch):
+    config, unet = preset("paper", iterations=6, learning_rate=0.02), split_unet()
+    noisy, edit, clean = whole_edit(unet, config)
+    monkeypatch.setattr(channels_last, "LARGE", 0)
+    fast_noisy, fast_edit, fast_clean = whole_edit(GraphedUNet(unet, graphs()), config)
+    torch.testing.assert_close(fast_noisy, noisy, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(fast_edit.losses, edit.losses, rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(fast_clean, clean, rtol=1e-2, atol=1e-2)
 
 
 @needs_gpu
