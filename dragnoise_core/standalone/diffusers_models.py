@@ -19,6 +19,7 @@ from ..errors import DragNoiseError
 from ..schedule import sigmas_from_betas
 from .diffusers_unet import PREDICTION_TYPES
 from .models import LoadedModel, freeze, freeze_autoencoder
+from .quick_layers import quicken
 
 # Stable Diffusion 1.x and 2.x, and SDXL: the pipelines whose parts make a model that can be dragged.
 PIPELINES = {
@@ -202,7 +203,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _loaded(name: str, pipeline: Any, device: torch.device, dtype: torch.dtype) -> LoadedModel:
-    unet, vae, is_xl = freeze(pipeline.unet, device, dtype), pipeline.vae, hasattr(pipeline, "text_encoder_2")
+    unet, vae = quicken(freeze(pipeline.unet, device, dtype)), pipeline.vae
+    is_xl = hasattr(pipeline, "text_encoder_2")
     # SDXL's autoencoder overflows in float16 and says so; others say so too, by default, and do not.
     vae = freeze_autoencoder(vae, device, torch.float32 if is_xl and vae.config.force_upcast else dtype)
     encoders = [freeze(pipeline.text_encoder, device, dtype)]

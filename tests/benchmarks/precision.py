@@ -15,6 +15,7 @@ from dragnoise_core.optimisation import optimise
 from dragnoise_core.points import DragPoints
 from dragnoise_core.schedule import ddim_sigmas, scaled_linear_sigmas
 from dragnoise_core.standalone.models import LoadedModel, freeze
+from dragnoise_core.standalone.quick_layers import quicken
 from dragnoise_core.supervision import motion_loss
 
 # As fractions of the picture: far enough that they do not arrive.
@@ -27,7 +28,7 @@ def measure_precision(narrow: bool, device: torch.device) -> dict[str, list[dict
     torch.backends.cudnn.allow_tf32 = False
     shape = find_shape("sd15", narrow)
     whole = freeze(random_unet(shape, device), device, torch.float32)
-    half = freeze(copy.deepcopy(whole), device, torch.float16)
+    half = quicken(freeze(copy.deepcopy(whole), device, torch.float16))
     sigmas = ddim_sigmas(scaled_linear_sigmas(), shape.steps, STRENGTH).float()
     generator = torch.Generator().manual_seed(3)
     latent = torch.randn(1, 4, shape.side // 8, shape.side // 8, generator=generator).to(device)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dragnoise_core.schedule import scaled_linear_sigmas
 from dragnoise_core.standalone.models import LoadedModel, freeze, freeze_autoencoder
+from dragnoise_core.standalone.quick_layers import quicken
 
 TOKENS = 77
 AUTOENCODER = {
@@ -119,7 +120,7 @@ def random_prompt(shape: Shape, device: torch.device) -> tuple[Tensor, dict[str,
 def random_model(shape: Shape, device: torch.device, acceleration: str) -> LoadedModel:
     """Return what `load_model` would: float16 on a GPU, SDXL's autoencoder in float32, which overflows in float16."""
     half = torch.float16 if device.type == "cuda" else torch.float32
-    unet = freeze(random_unet(shape, device), device, half)
+    unet = quicken(freeze(random_unet(shape, device), device, half))
     autoencoder = freeze_autoencoder(random_autoencoder(shape, device), device, torch.float32 if shape.is_xl else half)
     prompt = random_prompt(shape, device)
 
