@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from dragnoise_core import channels_last
 from dragnoise_core.channels_last import ChannelsLastNorms, group_norm
+from dragnoise_core.standalone.diffusers_unet import DiffusersSplitUNet
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -45,3 +46,17 @@ def test_a_unet_gives_the_same_with_it(monkeypatch):
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
     assert len(calls) == sum(isinstance(module, torch.nn.GroupNorm) for module in unet.modules())
     assert functional.group_norm is outside
+
+
+def test_activations_that_are_not_kept_are_computed_as_they_were():
+    unet = small_unet().to(memory_format=torch.channels_last)
+    prompt, x = torch.randn(1, 3, 16), torch.randn(1, 4, 16, 24)
+    gradients = []
+    for low_memory in (False, True):
+        split = DiffusersSplitUNet(unet, prompt, low_memory=low_memory)
+        with ChannelsLastNorms():
+            encoded = split.encode(x, 3.0)
+            bottleneck = encoded.bottleneck.requires_grad_(True)
+            epsilon = split.decode(encoded, bottleneck, to_tap=False).epsilon
+            gradients += torch.autograd.grad(epsilon.square().sum(), [bottleneck])
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
