@@ -81,6 +81,11 @@ class OptimisationConfig:
                 raise DragNoiseError(f"{name} is {value}; choose a value from {low} to {high}.")
 
     @property
+    def whole_cells(self) -> bool:
+        """Whether points lie at whole cells of the grid, as in the paper's code; a lattice knows no such cells."""
+        return self.supervision == "patches"
+
+    @property
     def compared_steps(self) -> int:
         """Steps that look at the unedited picture's features, where its inversion is followed; else 0."""
         return self.drag_steps if self.identity or self.background else 0
@@ -89,15 +94,15 @@ class OptimisationConfig:
 PRESETS = {
     "paper": OptimisationConfig(),
     "default": OptimisationConfig(
-        learning_rate=0.13,
-        iterations=120,
+        learning_rate=0.18,
+        iterations=100,
         drag_steps=25,
         gradient_steps=3,
         template="original",
         supervision_radius=3,
         tracking_radius=12,
         step_length=2.0,
-        stop_distance=1.5,
+        stop_distance=1.0,
         mask_weight=0.0,
         propagation="delta",
         descent="normalised",

@@ -45,7 +45,7 @@ class Level:
 class GradientSteps:
     """The points on their way, and what has been recorded of it.
 
-    allowed: [1, 1, h, w], where the picture may change; None = everywhere.
+    allowed: [1, 1, h, w], where the picture may change; None = everywhere. body: whether the points go like one thing.
     """
 
     unet: SplitUNet
@@ -57,6 +57,7 @@ class GradientSteps:
     targets: Tensor
     handles: Tensor
     points: Tensor
+    body: bool
     path: list[Tensor] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
     settled: bool = False  # whether the points had arrived at the level before
@@ -64,8 +65,10 @@ class GradientSteps:
     @classmethod
     def start(cls, unet, x, wanted, allowed, config, callback) -> "GradientSteps":
         grid = (x.shape[-1] * CELLS_PER_LATENT, x.shape[-2] * CELLS_PER_LATENT)
-        handles, targets = (cells.to(x.device) for cells in wanted.on_grid(*grid))
-        return cls(unet, config, callback, wanted, allowed, grid, targets, handles, handles, [handles])
+        places = wanted.on_grid(*grid, whole=config.whole_cells)
+        body = is_body(*places)
+        handles, targets = (cells.to(x.device) for cells in places)
+        return cls(unet, config, callback, wanted, allowed, grid, targets, handles, handles, body, [handles])
 
     @property
     def mask(self) -> Tensor | None:
@@ -77,7 +80,7 @@ class GradientSteps:
 
         Where neither a mask nor a body says what moves: more, the farther a place is from the paths.
         """
-        if self.allowed is not None or is_body(self.handles, self.targets):
+        if self.allowed is not None or self.body or not self.config.background:
             return 1.0
         places = lattice(tuple(x.shape[-2:]), self.grid, x.device).to(self.points)
         far = far_share(places, self.handles, self.targets, self.grid)
@@ -86,12 +89,11 @@ class GradientSteps:
     def _lattice(self, size: tuple[int, int]) -> dict[str, Tensor]:
         """Return the lattice of a feature map of that size: its places, and how far one moves along."""
         places = lattice(size, self.grid, self.points.device).to(self.points)
-        around = reach(self.handles, self.targets, max(self.config.supervision_radius, 1), self.grid)
+        around = places.new_full((), reach(self.body, max(self.config.supervision_radius, 1), self.grid))
         if self.allowed is None:
             allowed = torch.ones_like(places[:, 0])
         else:
             allowed = functional.interpolate(self.allowed, size, mode="bilinear").flatten().to(places)
-        around = places.new_full((), around)
         return {"handles": self.handles, "places": places, "around": around, "allowed": allowed}
 
     def optimise(self, start: Tensor, level: Level, budget: int) -> Tensor:
@@ -239,7 +241,7 @@ def _descent(config: OptimisationConfig, leaf: Tensor) -> torch.optim.Optimizer:
 
 
 def _follow(config: OptimisationConfig, grid: GridSize, feature: Tensor, points: Tensor, reference: Tensor) -> Tensor:
-    return track(feature, reference, points, config.tracking_radius, grid)
+    return track(feature, reference, points, config.tracking_radius, grid, whole=config.whole_cells)
 
 
 def _supervision(

@@ -25,9 +25,9 @@ def lattice(size: tuple[int, int], grid: GridSize, device: torch.device) -> Tens
     return torch.cartesian_prod(rows, columns).flip(1)
 
 
-def reach(handles: Tensor, targets: Tensor, radius: float, grid: GridSize) -> float:
+def reach(body: bool, radius: float, grid: GridSize) -> float:
     """Return how far around a handle places move along, grid cells: `radius`, or more where the handles are a body."""
-    return BODY_RADIUS * min(grid) if is_body(handles, targets) else radius
+    return BODY_RADIUS * min(grid) if body else radius
 
 
 def moving_share(origins: Tensor, handles: Tensor, around: Tensor | float) -> Tensor:

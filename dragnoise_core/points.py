@@ -102,8 +102,8 @@ class DragPoints:
 
         return DragPoints(width, height, scale(self.handles), scale(self.targets))
 
-    def on_grid(self, width: int, height: int) -> tuple[Tensor, Tensor]:
-        """Return handles and targets as the nearest cells of a `width` x `height` grid over the picture.
+    def on_grid(self, width: int, height: int, *, whole: bool = True) -> tuple[Tensor, Tensor]:
+        """Return handles and targets on a `width` x `height` grid over the picture, at the nearest cells if `whole`.
 
         Each [N, 2], float32, (x, y) indices from 0: a cell's centre is its index, so picture pixels' +0.5 goes away.
         """
@@ -111,8 +111,8 @@ class DragPoints:
         scale = size / torch.tensor([self.width, self.height], dtype=torch.float64)
 
         def cells(points: tuple[Point, ...]) -> Tensor:
-            index = (torch.tensor(points, dtype=torch.float64) * scale - 0.5).round()
-            return torch.minimum(index.clamp_min(0), size - 1).float()
+            index = torch.tensor(points, dtype=torch.float64) * scale - 0.5
+            return torch.minimum((index.round() if whole else index).clamp_min(0), size - 1).float()
 
         return cells(self.handles), cells(self.targets)
 

@@ -2,25 +2,47 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from .supervision import GridSize, sample_patches
 
 
-def track(feature: Tensor, reference: Tensor, points: Tensor, radius: int, grid: GridSize) -> Tensor:
-    """Return, for each point, the cell within `radius` whose feature is nearest in L1 to its reference: [N, 2].
+def track(
+    feature: Tensor, reference: Tensor, points: Tensor, radius: int, grid: GridSize, *, whole: bool = True
+) -> Tensor:
+    """Return, for each point, the place within `radius` cells whose feature is nearest in L1 to its reference: [N, 2].
 
     DragNoise, section 3.3: a_i = argmin over the window around a_i of |F'_p - f_i^0|. feature: [1, C, H, W].
-    reference: the original features at the original handles, [N, C]. points: [N, 2], whole cells of the grid.
-    Cells outside the grid are no candidates. Runs on the points' device without a synchronisation.
+    reference: the original features at the original handles, [N, C]. points: [N, 2] on the grid. The candidates are
+    whole cells away from the point, and inside the grid; unless `whole` is asked for, the minimum between the best one
+    and its neighbours counts. Runs on the points' device without a synchronisation.
     """
     window = sample_patches(feature, points, radius, grid)
     distance = (window - reference[:, :, None, None]).abs().sum(1)
     offset = torch.arange(-radius, radius + 1, device=points.device, dtype=points.dtype)
     inside_columns = _inside(points[:, :1] + offset, grid[0])[:, None, :]
     inside_rows = _inside(points[:, 1:] + offset, grid[1])[:, :, None]
-    best = distance.masked_fill(~(inside_columns & inside_rows), torch.inf).flatten(1).argmin(1)
-    return points + torch.stack((offset[best % len(offset)], offset[best // len(offset)]), 1)
+    distance = distance.masked_fill(~(inside_columns & inside_rows), torch.inf)
+    best = distance.flatten(1).argmin(1)
+    row, column = best // len(offset), best % len(offset)
+    tracked = points + torch.stack((offset[column], offset[row]), 1)
+    return tracked if whole else tracked + _between_cells(distance, row, column)
 
 
 def _inside(positions: Tensor, cells: int) -> Tensor:
-    return (positions >= 0) & (positions < cells)
+    return (positions >= 0) & (positions <= cells - 1)
+
+
+def _between_cells(distance: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """Return how far from its smallest entry the minimum of a window lies, [N, 2], (x, y), half a cell at most.
+
+    distance: [N, S, S]. Equiangular lines (Shimizu and Okutomi 2005): an L1 distance has a kink at its minimum, with
+    slopes that are alike on both sides. Beside a border nothing is known, and the entry itself counts.
+    """
+    entries = functional.pad(distance, (1, 1, 1, 1), value=torch.inf).flatten(1)
+    stride = distance.shape[-1] + 2
+    here = ((row + 1) * stride + column + 1)[:, None]
+    lowest = entries.gather(1, here)
+    before, after = (entries.gather(1, torch.cat((here + side, here + side * stride), 1)) for side in (-1, 1))
+    steepest = (torch.maximum(before, after) - lowest).clamp_min(torch.finfo(distance.dtype).tiny)
+    return torch.nan_to_num(0.5 * (before - after) / steepest, nan=0.0)
