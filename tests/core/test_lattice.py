@@ -72,7 +72,7 @@ def test_what_moves_comes_from_near_a_handle():
 def test_points_that_move_as_one_take_more_along():
     together, apart = turned(HANDLES, 0.2, (9.0, 4.0)), HANDLES + torch.tensor([[9.0, 0.0], [-9.0, 0.0], [0.0, 9.0]])
     assert is_body(HANDLES, together) and not is_body(HANDLES, apart)
-    assert reach(HANDLES, together, 6, GRID) == BODY_RADIUS * 64 > reach(HANDLES, apart, 6, GRID) == 6
+    assert reach(True, 6, GRID) == BODY_RADIUS * 64 > reach(False, 6, GRID) == 6
     # Any two points can be turned into place: they must go the same way. One says nothing.
     shifted = HANDLES + torch.tensor([9.0, -4.0])
     assert is_body(HANDLES[:2], shifted[:2]) and not is_body(HANDLES[:2], turned(HANDLES, 0.5)[:2])

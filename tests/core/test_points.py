@@ -105,6 +105,14 @@ def test_grid_cells_are_those_whose_centres_are_nearest():
     assert back.tolist() == [[9.0, 15.0]]
 
 
+def test_places_on_the_grid_may_lie_between_cells():
+    points = DragPoints.from_pairs([((8.1, 14.1), (9.9, 15.9)), ((0, 0), (100, 60))], 100, 60)
+    places = torch.stack(points.on_grid(50, 30, whole=False))
+    inside = torch.tensor([points.handles[0], points.targets[0]])
+    torch.testing.assert_close(points.from_grid(places, 50, 30)[:, 0], inside)
+    assert places[:, 1].tolist() == [[0, 0], [49, 29]]
+
+
 def test_drags_are_read_from_the_command_lines_form():
     assert parse_drag("10,20:30.5,40") == ((10, 20), (30.5, 40))
     assert parse_drag(" 10 , 20 : .5 , 40. ") == ((10, 20), (0.5, 40))

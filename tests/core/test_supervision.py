@@ -112,6 +112,18 @@ def test_tracking_stays_inside_the_window_and_the_grid():
         start = found
 
 
+@pytest.mark.parametrize("place", [(8.3, 6.8), (7.5, 7.0), (15.0, 0.0), (15.2, 3.0)])
+def test_tracking_finds_places_between_cells(place):
+    # Maps that rise evenly: their L1 distance to a place is the place's own distance along x plus that along y.
+    ramp = torch.arange(16).double()
+    feature = torch.stack((ramp.expand(16, 16), ramp[:, None].expand(16, 16)))[None]
+    reference, start = torch.tensor([place]).double(), torch.tensor([[7.6, 6.1]]).double()
+    for _ in range(4):
+        start = track(feature, reference, start, 3, (16, 16), whole=False)
+    torch.testing.assert_close(start, reference.clamp(0, 15), rtol=0, atol=0.5 if max(place) > 14 else 1e-9)
+    assert (start <= 15).all()
+
+
 def test_mask_loss_counts_only_outside_the_mask_in_variance_preserving_scale():
     change = torch.full((1, 4, 4, 4), -2.0)
     mask = torch.zeros(1, 1, 4, 4)
