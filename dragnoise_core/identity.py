@@ -9,6 +9,8 @@ TEMPERATURE = 0.05
 DISTANCE_WEIGHT = 0.0008  # for each squared latent cell
 QUERIES = 1024  # places that attend at once: all of a large picture's would fill gigabytes with scores
 REACH = 2  # latent cells around a large change that may change as well
+VISIBLE = 0.05  # of a pixel's range: a smaller change is not seen
+PIXEL_REACH = 3  # pixels around a visible change that may change as well
 
 
 def keep_identity(
@@ -66,15 +68,14 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     return functional.scaled_dot_product_attention(*batch, scale=1 / TEMPERATURE)[0, 0]
 
 
-def keep_pixels(picture: Tensor, source_picture: Tensor, latent: Tensor, source: Tensor, background: float) -> Tensor:
-    """Return an edited picture with the source's own pixels where its latent has not changed, [1, 3, H, W].
+def keep_pixels(picture: Tensor, source_picture: Tensor, reconstruction: Tensor) -> Tensor:
+    """Return an edited picture with the source's own pixels where nobody would see a change, [1, 3, H, W].
 
-    An autoencoder alters every pixel a little, also where nothing was edited. picture, source_picture: [1, 3, H, W].
-    latent, source: of the edited and of the unedited picture, [1, C, h, w]. background: see `keep_identity`.
+    An autoencoder alters every pixel a little, also where nothing was edited. picture, reconstruction: the edited and
+    the unedited latent, decoded; source_picture: as it came in, [1, 3, H, W] each, in [0, 1].
     """
-    share = changed_share(latent - source, background)
-    share = functional.interpolate(share, picture.shape[-2:], mode="bilinear").to(picture)
-    return torch.lerp(source_picture.to(picture), picture, share)
+    squares = (picture - reconstruction).square().mean(1, keepdim=True)
+    return torch.lerp(source_picture.to(picture), picture, _share(VISIBLE, squares, PIXEL_REACH))
 
 
 def changed_share(change: Tensor, threshold: float | Tensor) -> Tensor:
@@ -87,6 +88,11 @@ def changed_share(change: Tensor, threshold: float | Tensor) -> Tensor:
     change = change.to(torch.promote_types(change.dtype, torch.float32))
     around = functional.pad(change.square().mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     squares = functional.avg_pool2d(around, 3, 1)
-    squares = functional.max_pool2d(squares, 2 * REACH + 1, 1, REACH)
+    return _share(threshold, squares, REACH)
+
+
+def _share(threshold: float | Tensor, squares: Tensor, reach: int) -> Tensor:
+    """Return 1 / (1 + (threshold / d)^12), d^2 the largest of the squares, [1, 1, H, W], at most `reach` away."""
+    largest = functional.max_pool2d(squares, 2 * reach + 1, 1, reach)
     # Steep: what stays by half shows two pictures at once.
-    return 1 / (1 + (threshold**2 / squares) ** 6)
+    return 1 / (1 + (threshold**2 / largest) ** 6)

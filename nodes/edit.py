@@ -114,10 +114,8 @@ class DragNoiseEdit(io.ComfyNode):
         progress.finish()
         result = vae.decode(edited)
         if edit.iterations and config.background:
-            to_model = model.get_model_object("latent_format").process_in
-            latents = (to_model(latent.cpu().float()) for latent in (edited, clean))
-            kept = keep_pixels(to_core_image(result).cpu(), padded.cpu(), *latents, config.background)
-            result = to_host_image(kept)
+            reconstruction = to_core_image(vae.decode(clean)).cpu()
+            result = to_host_image(keep_pixels(to_core_image(result).cpu(), padded.cpu(), reconstruction))
         result = result[:, :height, :width]
         report = describe(edit)
         show_text(cls.hidden.unique_id, report)

@@ -142,14 +142,14 @@ class PictureRun:
             features = 0
         return inversion_path(self.unet, latent, self.sigmas, features=features, callback=self.callback)
 
-    def decode(self, latent: Tensor, source: Tensor | None = None, background: float = 0.0) -> Image.Image:
+    def decode(self, latent: Tensor, source: Tensor | None = None) -> Image.Image:
         """Return a latent in model units as a picture of the size that came in. Raises DragNoiseError if not finite.
 
-        source, background: the unedited picture's latent, and how little is no change: see `keep_pixels`.
+        source: the unedited picture's latent, where the picture's own pixels are to be kept: see `keep_pixels`.
         """
         pixels = self.model.decode(latent)
-        if background:
-            pixels = keep_pixels(pixels, to_tensor(self.fitted), latent, source, background)
+        if source is not None:
+            pixels = keep_pixels(pixels, to_tensor(self.fitted), self.model.decode(source))
         if not torch.isfinite(pixels).all():
             raise DragNoiseError(
                 f"{self.model.name} gave numbers that are not finite in {self.model.unet.dtype}; "
@@ -167,8 +167,10 @@ class PictureRun:
             latent = sample(
                 self.unet, dragged.latent, self.sigmas, edit=edit, start=dragged.level, callback=self.callback
             )
-            source = to_variance_preserving(path.latents[-1], float(self.sigmas[-1]))
-            picture = self.decode(latent, source, edit.config.background if edit.iterations else 0.0)
+            source = None
+            if edit.iterations and edit.config.background:
+                source = to_variance_preserving(path.latents[-1], float(self.sigmas[-1]))
+            picture = self.decode(latent, source)
         reconstruction = None
         if reconstruct:
             with self.phase("reconstruction"):

@@ -116,13 +116,14 @@ def test_cancelling_works_after_the_last_gradient_step():
         optimise(ToyUNet(), x, SIGMAS, POINTS, config=preset("default", iterations=3, drag_steps=3), callback=stop)
 
 
-def test_pixels_stay_where_the_latent_stays_and_are_the_new_ones_where_it_changed():
-    source, latent = random(1, 4, 32, 32), random(1, 4, 32, 32).clone()
-    latent[..., :8] += 5
-    picture, before = random(1, 3, 256, 256, seed=1), random(1, 3, 256, 256, seed=2)
-    kept = keep_pixels(picture, before, latent, source, 0.3)
-    assert torch.equal(kept[..., 128:], before[..., 128:])
-    torch.testing.assert_close(kept[..., :48], picture[..., :48], rtol=1e-3, atol=1e-3)
+def test_pixels_stay_where_no_change_is_seen_and_are_the_new_ones_where_it_is():
+    before, reconstruction = random(1, 3, 64, 64, seed=1), random(1, 3, 64, 64, seed=2)
+    picture = reconstruction + 0.01 * random(1, 3, 64, 64, seed=3).clamp(-1, 1)
+    picture[..., :16] += 0.5
+    kept = keep_pixels(picture, before, reconstruction)
+    torch.testing.assert_close(kept[..., 32:], before[..., 32:], rtol=0, atol=1e-3)
+    torch.testing.assert_close(kept[..., :16], picture[..., :16], rtol=0, atol=1e-3)
+    assert torch.equal(keep_pixels(reconstruction, before, reconstruction), before)
 
 
 def inverted():

@@ -21,7 +21,7 @@ def drag_noise(config: OptimisationConfig) -> Method:
         dragged = drag(task.unet, task.noisy, task.sigmas, task.points, mask=task.mask, config=config, path=task.path)
         edit = dragged.edit
         latent = sample(task.unet, dragged.latent, task.sigmas, edit=edit, start=dragged.level)
-        return Outcome(latent, edit.iterations, edit.path[-1], config.background if edit.iterations else 0.0)
+        return Outcome(latent, edit.iterations, edit.path[-1], bool(edit.iterations and config.background))
 
     return method
 

@@ -112,9 +112,8 @@ class SceneBench:
             with self._timed() as taken:
                 outcome = find_method(name)(task)
             picture = self.model.decode(outcome.latent)
-            if outcome.background:
-                latents = outcome.latent, task.latent
-                picture = keep_pixels(picture, measures.source, *latents, outcome.background)
+            if outcome.keeps_pixels:
+                picture = keep_pixels(picture, measures.source, self.model.decode(task.latent))
             if not torch.isfinite(picture).all():
                 raise DragNoiseError(f"{name} gave numbers that are not finite on drag {index}; lower its step size.")
             seconds = taken["seconds"] + (0 if name == BASELINE else inversion["seconds"])

@@ -33,13 +33,13 @@ class Outcome:
     """What a method made of a task: the clean latent, [1, 4, h, w], and the gradient steps it took.
 
     ends: where the method believes the handles to be, [N, 2], picture pixels; None when it has no belief.
-    background: what changes less in the latent keeps the picture's own pixels, see `keep_pixels`; 0 for none.
+    keeps_pixels: whether the picture's own pixels are kept where no change is seen, see `keep_pixels`.
     """
 
     latent: Tensor
     iterations: int
     ends: Tensor | None = None
-    background: float = 0.0
+    keeps_pixels: bool = False
 
 
 Method = Callable[[Task], Outcome]
