@@ -56,6 +56,12 @@ def whole_edit(unet, config, mask=None, seed=0):
     return noisy, dragged.edit, sample(unet, dragged.latent, SIGMAS, edit=dragged.edit, start=dragged.level)
 
 
+def assert_tracks_the_same(edit, wanted):
+    """Whole cells are the same ones; places between cells move with rounding, by far less than a cell of 2 pixels."""
+    pixels = 0.0 if wanted.config.whole_cells else 0.1
+    torch.testing.assert_close(edit.path, wanted.path, rtol=0.0, atol=pixels)
+
+
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("name", ["paper", "default"])
 def test_graphs_and_python_give_the_same_edit(name, masked):
@@ -67,7 +73,8 @@ def test_graphs_and_python_give_the_same_edit(name, masked):
     for _ in range(2):  # captured, then replayed from the first call on
         captured = getattr(kept, "captures", None)
         fast_noisy, fast_edit, fast_clean = whole_edit(GraphedUNet(unet, kept), config, mask if masked else None)
-        assert fast_edit.path.tolist() == edit.path.tolist() and fast_edit.iterations == edit.iterations
+        assert fast_edit.iterations == edit.iterations
+        assert_tracks_the_same(fast_edit, edit)
         torch.testing.assert_close(fast_noisy, noisy, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(fast_edit.losses, edit.losses, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(fast_edit.bottlenecks, edit.bottlenecks, rtol=1e-2, atol=1e-2)
@@ -84,7 +91,7 @@ def test_the_default_preset_on_its_inversions_path_tracks_the_same_points(superv
     edit = drag(unet, path.latents[0], SIGMAS, POINTS, config=config, path=path).edit
     fast = drag(GraphedUNet(unet, graphs()), path.latents[0], SIGMAS, POINTS, config=config, path=path).edit
     assert edit.path[-1].tolist() != edit.path[0].tolist(), "the points must move for this to say anything"
-    assert fast.path.tolist() == edit.path.tolist()
+    assert_tracks_the_same(fast, edit)
     torch.testing.assert_close(fast.bottlenecks, edit.bottlenecks, rtol=1e-2, atol=1e-2)
 
 
