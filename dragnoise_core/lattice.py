@@ -11,7 +11,7 @@ from torch.nn import functional
 from .supervision import GridSize
 
 BODY_RADIUS = 0.22  # of the grid's shorter side: handles that move as one rigid body take this much around them along
-BODY_RESIDUAL = 0.1  # how far from rigid that may be, of the mean way
+BODY_RESIDUAL = 0.07  # how far from rigid that may be, of the mean way
 FAR = 0.25  # of the grid's shorter side, from the nearest path: what is farther away has to change more to be changed
 NEGLIGIBLE = 10.0  # of a Gaussian's exponent
 
