@@ -94,7 +94,7 @@ class OptimisationConfig:
 PRESETS = {
     "paper": OptimisationConfig(),
     "default": OptimisationConfig(
-        learning_rate=0.18,
+        learning_rate=0.2,
         iterations=100,
         drag_steps=25,
         gradient_steps=3,

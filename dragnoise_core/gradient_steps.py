@@ -96,18 +96,22 @@ class GradientSteps:
             allowed = functional.interpolate(self.allowed, size, mode="bilinear").flatten().to(places)
         return {"handles": self.handles, "places": places, "around": around, "allowed": allowed}
 
-    def optimise(self, start: Tensor, level: Level, budget: int) -> Tensor:
-        """Return the bottleneck, [1, C, h, w], after gradient steps until `budget` steps in all or arrival."""
+    def optimise(self, start: Tensor, level: Level, budget: int) -> tuple[Tensor, Decoded | None]:
+        """Return the bottleneck, [1, C, h, w], after gradient steps until `budget` steps in all or arrival.
+
+        With what is decoded from it, where that is known: no step was needed.
+        """
         constants = self._constants(level)
         # Laid out as the gradient is: fused optimisers want that.
         leaf = start.clone(memory_format=torch.contiguous_format).requires_grad_(True)
         tracked = self.settled
         if tracked:
             # Most often they still are where they should be: seeing that takes no gradient.
-            self._track(level, leaf, constants)
+            decoded = self.unet.decode(level.encoded, leaf.detach(), to_tap=False)
+            self._track(decoded.feature, constants)
             self.settled = bool(self.arrived())
             if self.settled:
-                return leaf.detach()
+                return leaf.detach(), decoded
         optimiser = _descent(self.config, leaf)
         arrivals = _Arrivals(AHEAD if leaf.is_cuda else 0)
         arrived = torch.zeros((), dtype=torch.bool, device=leaf.device)
@@ -122,7 +126,7 @@ class GradientSteps:
                 arrived = self.arrived()
                 arrivals.ask(arrived, len(self.losses), len(self.path))
             if self._stops(arrivals.answer(len(self.losses))):
-                return leaf.detach()
+                return leaf.detach(), None
             leaf.grad = gradient
             before = leaf.detach().clone()
             optimiser.step()
@@ -132,13 +136,12 @@ class GradientSteps:
             self.losses.append(loss.clone())
             self._report(leaf.detach(), level)
         if self._stops(arrivals.answer(len(self.losses), wait=True)):
-            return leaf.detach()
+            return leaf.detach(), None
         if level.last:
-            self._track(level, leaf, constants)
-        return leaf.detach()
+            self._track(self.unet.decode(level.encoded, leaf.detach(), to_tap=True).feature, constants)
+        return leaf.detach(), None
 
-    def _track(self, level: Level, leaf: Tensor, constants: dict[str, Tensor]) -> None:
-        feature = self.unet.decode(level.encoded, leaf.detach(), to_tap=True).feature
+    def _track(self, feature: Tensor, constants: dict[str, Tensor]) -> None:
         self._move(_follow(self.config, self.grid, feature, self.points, constants["reference"]))
 
     def _constants(self, level: Level) -> dict[str, Tensor]:

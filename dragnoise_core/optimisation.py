@@ -105,13 +105,14 @@ def drag(
         encoded = source_encoded if path is None and not step else unet.encode(edited, sigma)
         bottleneck = carry(config.propagation, encoded.bottleneck, *found[-1]) if found else encoded.bottleneck
         level = Level(encoded, edited, source, source_decoded, sigma, following, last=step + 1 == steps)
+        decoded = None
         if step < steps:
-            bottleneck = run.optimise(bottleneck, level, config.iterations * (step + 1) // steps)
+            bottleneck, decoded = run.optimise(bottleneck, level, config.iterations * (step + 1) // steps)
             found.append((bottleneck, encoded.bottleneck))
             if not run.losses and run.arrived():
                 return Dragged(_edit(run, found, [], x, sigmas), x, 0)
         if goes_on:
-            decoded = unet.decode(encoded, bottleneck, to_tap=False)
+            decoded = decoded or unet.decode(encoded, bottleneck, to_tap=False)
             if callback and step >= steps:
                 clean = edited - sigma * decoded.epsilon
                 callback(Progress("sampling", step + 1, len(levels) - 1, lambda clean=clean: clean))

@@ -26,7 +26,7 @@ def track(
     best = distance.flatten(1).argmin(1)
     row, column = best // len(offset), best % len(offset)
     tracked = points + torch.stack((offset[column], offset[row]), 1)
-    return tracked if whole else tracked + _between_cells(distance, row, column)
+    return tracked if whole else tracked + _between_cells(distance, row, column).to(points)
 
 
 def _inside(positions: Tensor, cells: int) -> Tensor:
