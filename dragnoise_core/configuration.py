@@ -94,8 +94,8 @@ class OptimisationConfig:
 PRESETS = {
     "paper": OptimisationConfig(),
     "default": OptimisationConfig(
-        learning_rate=0.2,
-        iterations=100,
+        learning_rate=0.22,
+        iterations=90,
         drag_steps=25,
         gradient_steps=3,
         template="original",
