@@ -58,7 +58,7 @@ def whole_edit(unet, config, mask=None, seed=0):
 
 def assert_tracks_the_same(edit, wanted):
     """Whole cells are the same ones; places between cells move with rounding, by far less than a cell of 2 pixels."""
-    pixels = 0.0 if wanted.config.whole_cells else 0.1
+    pixels = 0.0 if wanted.config.whole_cells else 0.02
     torch.testing.assert_close(edit.path, wanted.path, rtol=0.0, atol=pixels)
 
 
@@ -85,7 +85,8 @@ def test_graphs_and_python_give_the_same_edit(name, masked):
 
 @pytest.mark.parametrize("supervision", ["patches", "lattice"])
 def test_the_default_preset_on_its_inversions_path_tracks_the_same_points(supervision):
-    config = preset("default", iterations=12, drag_steps=4, supervision=supervision)
+    # At the preset's own rate this drag magnifies a millionth in the latent to a quarter of a pixel, at this one not.
+    config = preset("default", iterations=12, drag_steps=4, supervision=supervision, learning_rate=0.05)
     unet = split_unet()
     path = inversion_path(unet, latent(), SIGMAS)
     edit = drag(unet, path.latents[0], SIGMAS, POINTS, config=config, path=path).edit
