@@ -85,7 +85,7 @@ def test_graphs_and_python_give_the_same_edit(name, masked):
 
 @pytest.mark.parametrize("supervision", ["patches", "lattice"])
 def test_the_default_preset_on_its_inversions_path_tracks_the_same_points(supervision):
-    # At the preset's own rate this drag magnifies a millionth in the latent to a quarter of a pixel, at this one not.
+    # At a rate of 0.2 this drag magnifies a millionth in the latent to a quarter of a pixel, at this one not.
     config = preset("default", iterations=12, drag_steps=4, supervision=supervision, learning_rate=0.05)
     unet = split_unet()
     path = inversion_path(unet, latent(), SIGMAS)
