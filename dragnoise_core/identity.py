@@ -10,7 +10,7 @@ DISTANCE_WEIGHT = 0.0008  # for each squared latent cell
 QUERIES = 1024  # places that attend at once: all of a large picture's would fill gigabytes with scores
 REACH = 2  # latent cells around a large change that may change as well
 VISIBLE = 0.05  # of a pixel's range: a smaller change is not seen
-PIXEL_REACH = 3  # pixels around a visible change that may change as well
+PIXEL_REACH = 8  # pixels around a visible change that change as well, and over which that fades
 
 
 def keep_identity(
@@ -71,11 +71,14 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 def keep_pixels(picture: Tensor, source_picture: Tensor, reconstruction: Tensor) -> Tensor:
     """Return an edited picture with the source's own pixels where nobody would see a change, [1, 3, H, W].
 
-    An autoencoder alters every pixel a little, also where nothing was edited. picture, reconstruction: the edited and
+    An autoencoder alters every pixel a little, also where nothing was edited, and loses what is finer than it knows:
+    that must not come back where something else has come to lie, so the border is wide and soft. picture, reconstruction: the edited and
     the unedited latent, decoded; source_picture: as it came in, [1, 3, H, W] each, in [0, 1].
     """
     squares = (picture - reconstruction).square().mean(1, keepdim=True)
-    return torch.lerp(source_picture.to(picture), picture, _share(VISIBLE, squares, PIXEL_REACH))
+    share = _share(VISIBLE, squares, PIXEL_REACH)
+    share = functional.avg_pool2d(share, 2 * PIXEL_REACH + 1, 1, PIXEL_REACH, count_include_pad=False)
+    return torch.lerp(source_picture.to(picture), picture, share)
 
 
 def changed_share(change: Tensor, threshold: float | Tensor) -> Tensor:
