@@ -47,8 +47,9 @@ class OptimisationConfig:
     identity: how much of its look a place takes from the places of the unedited picture that it resembles.
     background: places that change less, in latent units, return to the unedited picture, as does all that is outside
         the mask; 0 turns it off.
-    supervision: what is compared: "patches" at the points (the paper's), or a "lattice" of all places, of which those
-        within about `supervision_radius` of a handle move along; around points that move as one body, more do.
+    supervision: what is compared: "patches" at the points (the paper's, in whole cells), or a "lattice" of all places,
+        of which those within about `supervision_radius` of a handle move along; around points that move as one body,
+        more do.
     """
 
     learning_rate: float = 0.01

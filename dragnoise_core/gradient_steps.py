@@ -66,7 +66,7 @@ class GradientSteps:
     def start(cls, unet, x, wanted, allowed, config, callback) -> "GradientSteps":
         grid = (x.shape[-1] * CELLS_PER_LATENT, x.shape[-2] * CELLS_PER_LATENT)
         places = wanted.on_grid(*grid, whole=config.whole_cells)
-        body = is_body(*places)
+        body = is_body(*wanted.on_grid(*grid, whole=False))
         handles, targets = (cells.to(x.device) for cells in places)
         return cls(unet, config, callback, wanted, allowed, grid, targets, handles, handles, body, [handles])
 

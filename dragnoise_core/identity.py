@@ -73,8 +73,8 @@ def keep_pixels(picture: Tensor, source_picture: Tensor, reconstruction: Tensor)
 
     An autoencoder alters every pixel a little, also where nothing was edited, and loses what is finer than it knows:
     that must not come back where something else has come to lie, so the border is wide and soft. picture,
-    reconstruction: the edited and the unedited latent, decoded; source_picture: as it came in, [1, 3, H, W] each, in
-    [0, 1].
+    reconstruction: the edited and the unedited latent, decoded; source_picture: as it came in, [1, 3, H, W] each,
+    black at 0 and white at 1.
     """
     squares = (picture - reconstruction).square().mean(1, keepdim=True)
     share = _share(VISIBLE, squares, PIXEL_REACH)

@@ -9,7 +9,10 @@ from torch.nn import functional
 
 
 def quicken(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """Turn the layers of a U-Net that have a quicker form into it, in place, and return it."""
+    """Turn the layers of a U-Net that have a quicker form into it, in place, and return it.
+
+    They read their weights, not their layers: what adds to those (a LoRA) must have been merged before.
+    """
     for module in unet.modules():
         module.__class__ = QUICKER.get(type(module), type(module))
     return unet
@@ -22,6 +25,7 @@ class TokenTransformer(Transformer2DModel):
         self,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
+        *,
         return_dict: bool = True,
         **options: Any,
     ) -> Any:

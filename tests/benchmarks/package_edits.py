@@ -106,7 +106,7 @@ def _measure_scenario(label: str, model: LoadedModel, shape: Shape, scenario: Sc
 def edit(
     meter: Meter, model: LoadedModel, shape: Shape, scenario: Scenario
 ) -> tuple[tuple[PictureRun, InversionPath], int]:
-    """Run a whole edit as `edit_image` does; return what a second drag needs, and the iterations."""
+    """Run a whole edit as `edit_image` does, no pixels kept; return what a second drag needs, and the iterations."""
     sigmas = ddim_sigmas(model.sigmas, shape.steps, STRENGTH).float()
     run = PictureRun(model, random_picture(shape.side), "", sigmas)
     with meter.phase("encode"):
