@@ -68,7 +68,9 @@ def test_apply_repeats_a_saved_edit(place, fast, capsys):
     assert main(["apply", "picture.png", "e.safetensors", "--out", "b.png", *model]) == 0
     with Image.open("a.png") as a, Image.open("b.png") as b:
         difference = ImageChops.difference(a, b)
-    assert max(high for _, high in difference.getextrema()) <= 1  # the last bit: one walk adds up in another order
+    # The last bits: one walk adds up in another order, and random weights decode far from the picture's own pixels,
+    # among which the border of those that are kept then moves.
+    assert max(high for _, high in difference.getextrema()) <= 4
 
 
 def test_the_text_report_and_the_default_name(place, fast, capsys):
