@@ -15,7 +15,7 @@ from ..dragnoise_core.demo.networks import PROMPTS
 from ..dragnoise_core.demo.scenes import KINDS, find_kind, render, sample_parameters
 from ..dragnoise_core.demo.scenes.drags import example_drags
 from ..dragnoise_core.errors import DragNoiseError
-from .host_types import CATEGORY, to_host_image
+from .host.types import CATEGORY, to_host_image
 
 PREVIEW_SCENES = 16  # pictures from which the preview's colours are fitted
 

@@ -14,8 +14,10 @@ from ..dragnoise_core.errors import DragNoiseError
 from ..dragnoise_core.identity import keep_pixels
 from ..dragnoise_core.points import DragPoints
 from ..dragnoise_core.schedule import ddim_sigmas
-from .host_sampling import check_model, noise_table
-from .host_types import (
+from .host.plain_unet import Speed
+from .host.progress import NodeProgress, describe, show_text
+from .host.sampling import check_model, noise_table
+from .host.types import (
     CATEGORY,
     DragEditType,
     DragPointsType,
@@ -30,8 +32,6 @@ from .host_types import (
 )
 from .inversion import run_inversion, schedule_inputs
 from .optimisation import SHOWN_FIRST, edit_ui, preset_input, read_config, setting_input
-from .plain_unet import Speed
-from .progress import NodeProgress, describe, show_text
 from .propagation import run_drag
 
 

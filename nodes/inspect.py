@@ -6,10 +6,10 @@ from torch import Tensor, cat, linspace
 
 from ..dragnoise_core.errors import DragNoiseError
 from ..dragnoise_core.propagation import check_schedule
-from .comfy_unet import KEY
-from .host_sampling import check_kind, check_levels, check_model, denoise
-from .host_types import CATEGORY, DragEditType, latent_samples
-from .progress import NodeProgress
+from .host.comfy_unet import KEY
+from .host.progress import NodeProgress
+from .host.sampling import check_kind, check_levels, check_model, denoise
+from .host.types import CATEGORY, DragEditType, latent_samples
 from .propagation import apply_edit
 
 

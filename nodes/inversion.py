@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ..dragnoise_core.inversion import InversionPath, inversion_path
 from ..dragnoise_core.schedule import ddim_sigmas
-from .comfy_unet import WholeUNet
-from .host_sampling import check_model, denoise, invert_with, noise_table
-from .host_types import CATEGORY, PATH, acceleration_input, advanced, latent_samples
-from .plain_unet import AUTOMATIC, Speed
-from .progress import NodeProgress, show_text
+from .host.comfy_unet import WholeUNet
+from .host.plain_unet import AUTOMATIC, Speed
+from .host.progress import NodeProgress, show_text
+from .host.sampling import check_model, denoise, invert_with, noise_table
+from .host.types import CATEGORY, PATH, acceleration_input, advanced, latent_samples
 
 
 class DragNoiseInvert(io.ComfyNode):

@@ -10,8 +10,10 @@ from ..dragnoise_core.edit import DragEdit
 from ..dragnoise_core.inversion import InversionPath
 from ..dragnoise_core.optimisation import drag
 from ..dragnoise_core.points import DragPoints
-from .host_sampling import check_levels, check_model, drag_with
-from .host_types import (
+from .host.plain_unet import AUTOMATIC, Speed
+from .host.progress import NodeProgress, describe, path_text, show_text
+from .host.sampling import check_levels, check_model, drag_with
+from .host.types import (
     CATEGORY,
     PATH,
     DragEditType,
@@ -23,8 +25,6 @@ from .host_types import (
     low_memory_input,
     one_mask,
 )
-from .plain_unet import AUTOMATIC, Speed
-from .progress import NodeProgress, describe, path_text, show_text
 
 AS_PRESET = "as preset"
 # What the inputs say; there is one for every field of OptimisationConfig.

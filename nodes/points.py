@@ -10,7 +10,7 @@ from torch import Tensor
 from ..dragnoise_core.drawing import draw_drag, to_picture, to_tensor
 from ..dragnoise_core.errors import DragNoiseError
 from ..dragnoise_core.points import MAX_SIDE, DragPoints
-from .host_types import CATEGORY, DragPointsType, content_hash, stored_file, to_core_image, to_host_image
+from .host.types import CATEGORY, DragPointsType, content_hash, stored_file, to_core_image, to_host_image
 
 MAX_STAGE = 8192  # pixels of a blank stage's side; it is drawn in memory
 

@@ -14,12 +14,12 @@ from ..dragnoise_core.points import DragPoints
 from ..dragnoise_core.propagation import active_optimisation, check_schedule, correct, propagate
 from ..dragnoise_core.sampling import sample
 from ..dragnoise_core.schedule import to_variance_exploding
-from .comfy_unet import KEY, middle_residual
-from .host_sampling import EDITED, check_kind, check_levels, check_model, denoise, drag_with, noise_table, runs_plainly
-from .host_types import CATEGORY, DragEditType, acceleration_input, advanced, fitting_path, latent_samples, one_mask
+from .host.comfy_unet import KEY, middle_residual
+from .host.plain_unet import AUTOMATIC, Speed
+from .host.progress import NodeProgress
+from .host.sampling import EDITED, check_kind, check_levels, check_model, denoise, drag_with, noise_table, runs_plainly
+from .host.types import CATEGORY, DragEditType, acceleration_input, advanced, fitting_path, latent_samples, one_mask
 from .optimisation import run_optimisation
-from .plain_unet import AUTOMATIC, Speed
-from .progress import NodeProgress
 
 RESIDUAL = "dragnoise_residual"
 

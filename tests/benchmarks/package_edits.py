@@ -12,6 +12,7 @@ from PIL import Image
 from random_models import Shape, find_shape, random_model
 from torch import Tensor
 
+from dragnoise_core.bench.speed import LEARNING_RATE
 from dragnoise_core.configuration import OptimisationConfig, preset
 from dragnoise_core.errors import DragNoiseError
 from dragnoise_core.inversion import InversionPath
@@ -19,7 +20,6 @@ from dragnoise_core.optimisation import drag
 from dragnoise_core.points import DragPoints
 from dragnoise_core.sampling import sample
 from dragnoise_core.schedule import ddim_sigmas
-from dragnoise_core.standalone.bench.speed import LEARNING_RATE
 from dragnoise_core.standalone.models import LoadedModel
 from dragnoise_core.standalone.pipeline import PictureRun
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from measure import AUTOENCODER
 
-from dragnoise_core.standalone.bench.table import markdown_table
+from dragnoise_core.bench.table import markdown_table
 
 PHASES = ("inversion", "optimisation", "sampling")
 HEADER = (

@@ -23,9 +23,9 @@ import torch  # noqa: E402
 from find_host import find_host, host_python  # noqa: E402
 from report import report  # noqa: E402
 
-from dragnoise_core.standalone.bench.files import write_text  # noqa: E402
-from dragnoise_core.standalone.bench.speed import machine  # noqa: E402
-from dragnoise_core.standalone.command_line import main as dragnoise  # noqa: E402
+from dragnoise_core.bench.files import write_text  # noqa: E402
+from dragnoise_core.bench.speed import machine  # noqa: E402
+from dragnoise_core.commands.command_line import main as dragnoise  # noqa: E402
 
 SHAPE_NAMES = ("sd15", "sdxl")
 KINDS = ("published", "package", "comfyui", "precision")

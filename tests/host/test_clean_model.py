@@ -5,7 +5,7 @@ import pytest
 import torch
 from dragnoise_pack.dragnoise_core.configuration import preset
 from dragnoise_pack.dragnoise_core.points import DragPoints
-from dragnoise_pack.nodes.host_sampling import MEMORY_FACTOR, denoise
+from dragnoise_pack.nodes.host.sampling import MEMORY_FACTOR, denoise
 from dragnoise_pack.nodes.optimisation import run_optimisation
 from testing_pack.tiny_models import tiny_conditioning, tiny_model
 

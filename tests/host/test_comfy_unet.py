@@ -9,8 +9,8 @@ from comfy_extras.nodes_freelunch import FreeU_V2
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from comfy_extras.nodes_train import TrainLoraNode
 from dragnoise_pack.dragnoise_core.errors import DragNoiseError
-from dragnoise_pack.nodes import host_sampling
-from dragnoise_pack.nodes.host_sampling import check_levels, check_model, drag_with, noise_table
+from dragnoise_pack.nodes.host import sampling as host_sampling
+from dragnoise_pack.nodes.host.sampling import check_levels, check_model, drag_with, noise_table
 from fake_control import FakeControl
 from testing_pack.tiny_models import FAMILIES, tiny_conditioning, tiny_model
 

@@ -11,10 +11,10 @@ from dragnoise_pack.dragnoise_core.acceleration import Graphs
 from dragnoise_pack.dragnoise_core.configuration import preset
 from dragnoise_pack.dragnoise_core.errors import DragNoiseError
 from dragnoise_pack.dragnoise_core.points import DragPoints
-from dragnoise_pack.nodes import plain_unet
-from dragnoise_pack.nodes.host_sampling import denoise, runs_plainly
+from dragnoise_pack.nodes.host import plain_unet
+from dragnoise_pack.nodes.host.plain_unet import AUTOMATIC, HeldGraphs, Speed
+from dragnoise_pack.nodes.host.sampling import denoise, runs_plainly
 from dragnoise_pack.nodes.optimisation import run_optimisation
-from dragnoise_pack.nodes.plain_unet import AUTOMATIC, HeldGraphs, Speed
 from dragnoise_pack.nodes.propagation import apply_edit, sample_plainly
 from fake_control import FakeControl
 from testing_pack.tiny_models import tiny_conditioning, tiny_model

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from dragnoise_pack.dragnoise_core.points import DragPoints
-from dragnoise_pack.nodes import progress
 from dragnoise_pack.nodes.edit import DragNoiseEdit
+from dragnoise_pack.nodes.host import progress
 from testing_pack.tiny_models import tiny_conditioning, tiny_model, tiny_vae
 
 

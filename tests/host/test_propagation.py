@@ -12,7 +12,7 @@ from dragnoise_pack.dragnoise_core.edit import DragEdit
 from dragnoise_pack.dragnoise_core.errors import DragNoiseError
 from dragnoise_pack.dragnoise_core.points import DragPoints
 from dragnoise_pack.dragnoise_core.schedule import ddim_sigmas
-from dragnoise_pack.nodes.host_sampling import denoise, noise_table
+from dragnoise_pack.nodes.host.sampling import denoise, noise_table
 from dragnoise_pack.nodes.inspect import DragNoiseFrames
 from dragnoise_pack.nodes.optimisation import run_optimisation
 from dragnoise_pack.nodes.propagation import DragNoiseApply, DragNoiseSample, apply_edit, with_free_steps

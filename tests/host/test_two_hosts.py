@@ -10,7 +10,7 @@ from dragnoise_pack.dragnoise_core.points import DragPoints
 from dragnoise_pack.dragnoise_core.sampling import sample
 from dragnoise_pack.dragnoise_core.schedule import ddim_sigmas
 from dragnoise_pack.nodes.demo_model import demo_unet
-from dragnoise_pack.nodes.host_sampling import denoise, noise_table
+from dragnoise_pack.nodes.host.sampling import denoise, noise_table
 from dragnoise_pack.nodes.inversion import run_inversion
 from dragnoise_pack.nodes.optimisation import run_optimisation
 from dragnoise_pack.nodes.propagation import apply_edit

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageChops
 
+from dragnoise_core.commands.process import ProcessRecorder
 from dragnoise_core.configuration import preset
 from dragnoise_core.edit import load_edit, save_edit
 from dragnoise_core.errors import DragNoiseError
@@ -14,7 +15,6 @@ from dragnoise_core.points import DragPoints
 from dragnoise_core.sampling import sample
 from dragnoise_core.standalone.models import load_model
 from dragnoise_core.standalone.pipeline import apply_edit, edit_image
-from dragnoise_core.standalone.process import ProcessRecorder
 
 FAST = {"steps": 10, "strength": 0.7}
 

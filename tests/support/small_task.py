@@ -3,9 +3,9 @@
 import torch
 from small_unet import small_unet
 
+from dragnoise_core.bench.tasks import Task
 from dragnoise_core.points import DragPoints
 from dragnoise_core.schedule import ddim_sigmas, scaled_linear_sigmas
-from dragnoise_core.standalone.bench.tasks import Task
 from dragnoise_core.standalone.diffusers_unet import DiffusersSplitUNet
 
 SIDE = 64  # pixels; 8 latent cells, 32 cells of the supervision grid

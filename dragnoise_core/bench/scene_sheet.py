@@ -1,0 +1,57 @@
+"""The contact sheet of `dragnoise bench scenes`."""
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from ..demo.scenes import KINDS, SIZE
+from ..demo.scenes.bench_drags import bench_drag
+from ..demo.scenes.drags import drag_points
+from ..drawing import INK, PAPER, contact_sheet, draw_drag, to_picture
+from ..points import DragPoints
+
+ROWS = 8
+CAPTION = 24  # pixels below a picture
+
+
+def sheet_indices(count: int) -> list[int]:
+    """Return up to eight drags of `count`, spread over the set and over the kinds in turn."""
+    kinds = len(KINDS)
+    return sorted({min(row * count // ROWS // kinds * kinds + row % kinds, count - 1) for row in range(ROWS)})
+
+
+def picture_path(folder: Path, index: int, name: str) -> Path:
+    """Where the picture that a method made of a drag of the sheet is kept."""
+    return folder / "pictures" / f"{index:03d}-{name.replace(':', ' ')}.png"  # no file system minds a space
+
+
+def scene_sheet(
+    folder: Path, seed: int, indices: list[int], names: list[str], rows: list[dict[str, Any]]
+) -> Image.Image:
+    """Return source with arrows, truth and the kept picture of every method, a row for each drag."""
+    figures = {(row["index"], row["method"]): row for row in rows}
+    lines = []
+    for index in indices:
+        item = bench_drag(seed, index)
+        points = DragPoints.from_pairs(drag_points(item.drag), SIZE, SIZE)
+        source = draw_drag(to_picture(item.drag.source_picture()), points, mask=item.mask())
+        line = [
+            _captioned(source, f"{index}: {item.size}, {item.motion}"),
+            _captioned(to_picture(item.drag.truth_picture()), ""),
+        ]
+        for name in names:
+            row = figures[index, name]
+            with Image.open(picture_path(folder, index, name)) as picture:
+                line.append(_captioned(picture, f"{row['distance']:.1f} px, {row['truth_psnr']:.1f} dB"))
+        lines.append(line)
+    return contact_sheet(lines, ("source", "truth", *names), SIZE + CAPTION)
+
+
+def _captioned(picture: Image.Image, text: str) -> Image.Image:
+    result = Image.new("RGB", (picture.width, picture.height + CAPTION), PAPER)
+    result.paste(picture)
+    font = ImageFont.load_default(round(0.7 * CAPTION))
+    place = (picture.width / 2, picture.height + CAPTION / 2)
+    ImageDraw.Draw(result).text(place, text, INK, font, anchor="mm")
+    return result

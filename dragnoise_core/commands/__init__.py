@@ -1,0 +1,1 @@
+"""The command line: dragnoise edit, apply, demo and bench."""

@@ -1,0 +1,137 @@
+"""The command `dragnoise`: its options, its exit codes. The commands themselves are imported when they run."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ..bench.options import add_bench
+from ..errors import DragNoiseError
+
+REFUSED, INTERRUPTED = 2, 130
+LARGEST_SEED = 2**63 - 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code: 0, 2 for what the user can mend (one line says how), 130 for Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except DragNoiseError as error:
+        return _refuse(str(error), REFUSED)
+    except KeyboardInterrupt:
+        return _refuse("stopped.", INTERRUPTED)
+    except ModuleNotFoundError as error:
+        return _refuse(f"the package {error.name} is missing; pip install 'dragnoise[standalone]'.", REFUSED)
+    except OSError as error:
+        return _refuse(f"{str(error.filename)[:80]}: {error.strerror}; check the name and who may read it.", REFUSED)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _refuse("out of memory; use a smaller model or a device with more memory.", REFUSED)
+    return 0
+
+
+def _refuse(sentence: str, code: int) -> int:
+    sys.stderr.write(f"dragnoise: {' '.join(sentence.split())}\n")
+    return code
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # By name: torch is not imported yet when a command fails early.
+    return type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "can't allocate memory" in str(error)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="dragnoise", description="Drag points of a picture; the picture follows.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_edit(commands.add_parser("edit", help="drag points of a picture"))
+    _add_apply(commands.add_parser("apply", help="repeat a saved edit on its picture"))
+    _add_demo(commands.add_parser("demo", help="one drag of each scene kind of the demo model"))
+    add_bench(commands.add_parser("bench", help="measure"))
+    return parser
+
+
+def _add_edit(parser: argparse.ArgumentParser) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from .edit_command import run_edit
+
+        run_edit(options)
+
+    parser.set_defaults(run=run)
+    parser.add_argument("image", metavar="IMAGE", help="picture file of any size")
+    parser.add_argument(
+        "--drag", action="append", metavar="X,Y:X,Y", help="handle and target in pixels of the picture; repeat for more"
+    )
+    parser.add_argument("--points", metavar="FILE", help="the points as JSON instead")
+    parser.add_argument("--mask", metavar="FILE", help="picture that is white where the result may change")
+    parser.add_argument("--preset", default="default", help="paper or default (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=50, help="DDIM steps of the whole schedule (default: %(default)s)")
+    parser.add_argument(
+        "--strength", type=float, default=0.7, help="part of it to invert, above 0 to 1 (default: %(default)s)"
+    )
+    parser.add_argument("--iterations", type=int, help="gradient steps at most (default: as the preset)")
+    parser.add_argument("--lr", type=float, help="learning rate (default: as the preset)")
+    parser.add_argument("--process", metavar="FILE.gif", help="write the drag as it happens")
+    parser.add_argument("--save-edit", metavar="FILE", help="write the edit, for `dragnoise apply`")
+    parser.add_argument(
+        "--seed", type=_seed, default=0, help="torch's seed; the method itself draws no random numbers (default: 0)"
+    )
+    _add_common(parser)
+
+
+def _add_apply(parser: argparse.ArgumentParser) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from .edit_command import run_apply
+
+        run_apply(options)
+
+    parser.set_defaults(run=run)
+    parser.add_argument("image", metavar="IMAGE", help="the picture that the edit was made for")
+    parser.add_argument("edit", metavar="EDIT", help="file that `dragnoise edit --save-edit` wrote")
+    _add_common(parser)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", default="demo",
+        help="demo, a local diffusers folder, a .safetensors checkpoint, or a hub id (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--model-config",
+        metavar="DIR",
+        help="for a checkpoint: diffusers folder with its settings (default: the hub's)",
+    )
+    parser.add_argument(
+        "--prompt", default="", help="what the picture shows; for the demo model a scene kind, such as face"
+    )
+    parser.add_argument("--out", metavar="FILE", help="the result (default: NAME-dragged.png in this folder)")
+    parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
+    parser.add_argument(
+        "--acceleration", default="auto", help="auto, eager or cudagraph: CUDA graphs or none (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--low-memory", action="store_true", help="compute again what a gradient step would keep in memory: slower"
+    )
+    parser.add_argument("--json", action="store_true", help="report as JSON")
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from .demo_command import run_demo
+
+        run_demo(options)
+
+    parser.set_defaults(run=run)
+    parser.add_argument("--out", default="out", metavar="DIR", help="folder for the pictures (default: %(default)s)")
+    parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if not 0 <= seed <= LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {LARGEST_SEED}")
+    return seed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

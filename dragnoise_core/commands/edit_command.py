@@ -1,0 +1,126 @@
+"""`dragnoise edit` and `dragnoise apply`."""
+
+import json
+from argparse import Namespace
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from ..configuration import preset
+from ..drawing import save_gif, save_picture
+from ..edit import load_edit, save_edit
+from ..errors import DragNoiseError
+from ..points import MAX_TEXT_BYTES, DragPoints, parse_drag
+from ..progress import Callback, Progress
+from ..schedule import ddim_sigmas, scaled_linear_sigmas
+from ..standalone.images import load_image, load_mask
+from ..standalone.models import LoadedModel, load_model
+from ..standalone.pipeline import EditResult, apply_edit, edit_image
+from ..standalone.terminal import ProgressBars, check_output, check_picture_output, describe, say
+from .process import ProcessRecorder
+
+
+def run_edit(options: Namespace) -> None:
+    """Edit one picture as the options say, write what they ask for, report."""
+    source = Path(options.image)
+    # What needs no model is checked before one is loaded.
+    out = check_picture_output(_default_out(options.out, source), source)
+    process = _gif_output(options.process) if options.process else None
+    edit_file = check_output(Path(options.save_edit)) if options.save_edit else None
+    outputs = [path.resolve() for path in (out, process, edit_file) if path]
+    if len(set(outputs)) < len(outputs):
+        raise DragNoiseError("two of --out, --process and --save-edit name the same file; give each its own.")
+    _keep_inputs(outputs, (source, options.mask, options.points))
+    config = preset(options.preset, iterations=options.iterations, learning_rate=options.lr)
+    ddim_sigmas(scaled_linear_sigmas(), options.steps, options.strength)
+    picture = load_image(source)
+    points = _points(options, picture)
+    mask = load_mask(options.mask) if options.mask else None
+    torch.manual_seed(options.seed)
+    model = _load(options)
+    recorder = ProcessRecorder(model, picture, points) if process else None
+    with ProgressBars() as bars:
+        result = edit_image(
+            model, picture, points, mask=mask, prompt=options.prompt, config=config,
+            steps=options.steps, strength=options.strength, callback=_both(bars, recorder),
+        )  # fmt: skip
+    save_picture(result.picture, out)
+    if recorder:
+        save_gif(recorder.finish(result.picture), process)
+    if edit_file:
+        save_edit(result.edit, edit_file)
+    _report(options, result, {"picture": out, "process": process, "edit": edit_file})
+
+
+def run_apply(options: Namespace) -> None:
+    """Repeat a saved edit on its picture."""
+    source = Path(options.image)
+    out = check_picture_output(_default_out(options.out, source), source)
+    _keep_inputs([out.resolve()], (options.edit,))
+    edit, picture = load_edit(options.edit), load_image(source)
+    model = _load(options)
+    with ProgressBars() as bars:
+        result = apply_edit(model, picture, edit, prompt=options.prompt, callback=bars)
+    save_picture(result.picture, out)
+    _report(options, result, {"picture": out})
+
+
+def _load(options: Namespace) -> LoadedModel:
+    model = load_model(options.model, options.device, config=options.model_config)
+    return replace(model, acceleration=options.acceleration, low_memory=options.low_memory)
+
+
+def _keep_inputs(outputs: list[Path], inputs: Iterable[str | Path | None]) -> None:
+    for path in filter(None, inputs):
+        if Path(path).resolve() in outputs:
+            raise DragNoiseError(f"{path} would be read and written over; give what is written another name.")
+
+
+def _default_out(out: str | None, source: Path) -> Path:
+    return Path(out) if out else Path(f"{source.stem}-dragged.png")
+
+
+def _gif_output(name: str) -> Path:
+    if Path(name).suffix.lower() != ".gif":
+        raise DragNoiseError(f"--process {name} is no GIF file; end its name in .gif.")
+    return check_output(Path(name))
+
+
+def _points(options: Namespace, picture: Image.Image) -> DragPoints:
+    if bool(options.drag) == bool(options.points):
+        raise DragNoiseError('no points or two kinds of them; give either --drag "x,y:x,y" or --points FILE.')
+    if options.drag:
+        return DragPoints.from_pairs([parse_drag(text) for text in options.drag], *picture.size)
+    path = Path(options.points)
+    if not path.is_file():
+        raise DragNoiseError(f"no points file at {path}; check the name.")
+    if path.stat().st_size > MAX_TEXT_BYTES:
+        raise DragNoiseError(f"{path} is larger than {MAX_TEXT_BYTES // 1024} KiB; give a list of points.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DragNoiseError(f"{path} cannot be read as text ({error}); give a JSON file.") from error
+    return DragPoints.parse(text, *picture.size)
+
+
+def _both(bars: ProgressBars, recorder: ProcessRecorder | None) -> Callback:
+    def callback(progress: Progress) -> None:
+        bars(progress)
+        if recorder:
+            recorder(progress)
+
+    return callback
+
+
+def _report(options: Namespace, result: EditResult, files: dict[str, Path | None]) -> None:
+    written = {name: str(path) for name, path in files.items() if path}
+    report = result.report()
+    if options.json:
+        say(json.dumps({**report, "model": options.model, "files": written}, indent=2))
+        return
+    say(describe(report))
+    for name, path in written.items():
+        say(f"{name}: {path}")

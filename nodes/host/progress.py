@@ -1,0 +1,125 @@
+"""What a person sees of a long node: a bar, the current picture with the points over it, a last line of text."""
+
+import json
+import time
+
+import comfy.model_management
+import comfy.utils
+import latent_preview
+import torch
+from PIL import Image
+from server import PromptServer
+from torch import Tensor
+
+from ...dragnoise_core.drawing import draw_drag
+from ...dragnoise_core.edit import DragEdit
+from ...dragnoise_core.points import DragPoints
+from ...dragnoise_core.progress import Progress
+
+PREVIEW_SECONDS = 0.7  # A preview of the optimisation runs the decoder's end once more: not at every step.
+
+
+class NodeProgress:
+    """A core callback that moves the node's bar at every step and cancels when the host is told to stop.
+
+    total: steps of all phases that will report. points: drawn over the preview, with the path tracked so far, which
+    the point picker is told as well. node_id: the node's, for the picker. picker_size: width and height of the
+    picture that the picker shows, where the points are on one that was padded at its right and bottom.
+    """
+
+    def __init__(
+        self,
+        model,
+        total: int,
+        points: DragPoints | None = None,
+        node_id: str | None = None,
+        picker_size: tuple[int, int] | None = None,
+    ) -> None:
+        self.bar = comfy.utils.ProgressBar(total)
+        self.node_id = node_id
+        self.picker_size = picker_size or (points and (points.width, points.height))
+        self.previewer = _previewer(model)
+        self.points = points
+        self.path: list[Tensor] = []
+        self.before = self.done = 0
+        self.last_preview = 0.0
+
+    def next_phase(self, steps: int) -> None:
+        """Count the following phase's steps after the `steps` of the one that ended."""
+        self.before += steps
+
+    def finish(self) -> None:
+        """Fill the bar where phases had less to do than they might have had."""
+        self.bar.update_absolute(self.bar.total)
+
+    def __call__(self, progress: Progress) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        if progress.points is not None:
+            self.path.append(progress.points)  # stays on its device: fetching it would wait for the step
+        preview = None
+        if self.previewer and time.monotonic() - self.last_preview > PREVIEW_SECONDS:
+            preview = ("JPEG", self._picture(progress), latent_preview.MAX_PREVIEW_RESOLUTION)
+            self.last_preview = time.monotonic()
+            if progress.points is not None:
+                path = path_text(torch.stack(self.path), *self.picker_size)
+                send(self.node_id, "dragnoise_path", {"node": self.node_id, "path": path})
+        # The levels that an optimisation walks after its last gradient step count from the schedule's beginning.
+        self.done = max(self.done, self.before + progress.step)
+        self.bar.update_absolute(self.done, preview=preview)
+
+    def _picture(self, progress: Progress) -> Image.Image:
+        clean = progress.clean_latent().detach()
+        picture = self.previewer.decode_latent_to_preview(clean)
+        size = (clean.shape[-1] * 8, clean.shape[-2] * 8)
+        picture = picture.resize(size, Image.BILINEAR)
+        if self.points is None:
+            return picture
+        return draw_drag(picture, self.points, path=torch.stack(self.path) if self.path else None)
+
+
+def send(node_id: str | None, event: str, data: dict) -> None:
+    """Tell the browser something about the node, where a server is there to tell it."""
+    server = getattr(PromptServer, "instance", None)
+    if server is not None and node_id is not None:
+        server.send_sync(event, data, server.client_id)
+
+
+def show_text(node_id: str | None, text: str) -> None:
+    """Show `text` on the node, where a server is there to show it."""
+    server = getattr(PromptServer, "instance", None)
+    if server is not None and node_id is not None:
+        server.send_progress_text(text, node_id)
+
+
+def path_text(path: Tensor, width: int, height: int) -> str:
+    """Return a tracked path, [T, N, 2] in pixels of a `width` x `height` picture, as the picker reads it."""
+    return json.dumps({"width": width, "height": height, "path": path.tolist()})
+
+
+def describe(edit: DragEdit) -> str:
+    """Return the report of an optimisation: every point's way, and how far it still is from its target."""
+    iterations = f"{edit.iterations} iterations over {len(edit.sigmas)} noise level(s)"
+    if not edit.iterations:
+        iterations = "0 iterations: the points had arrived already, the edit changes nothing"
+    lines = [iterations]
+    ends, distances = edit.path[-1].tolist(), edit.distances.tolist()
+    ways = zip(edit.points.handles, ends, edit.points.targets, distances, strict=True)
+    for number, (handle, end, target, left) in enumerate(ways, 1):
+        lines.append(f"point {number}: {_place(handle)} -> {_place(end)}, target {_place(target)}, {left:.1f} px left")
+    lines.append("distance left: " + ", ".join(f"{left:.1f}" for left in distances) + " px")
+    return "\n".join(lines)
+
+
+def _place(point) -> str:
+    return f"({point[0]:.0f}, {point[1]:.0f})"
+
+
+def _previewer(model):
+    """Return the host's previewer; the linear one even when previews are switched off: seeing the drag is the point."""
+    latent_format = model.get_model_object("latent_format")
+    chosen = latent_preview.get_previewer(model.load_device, latent_format)
+    if chosen is None and latent_format.latent_rgb_factors is not None:
+        return latent_preview.Latent2RGBPreviewer(
+            latent_format.latent_rgb_factors, latent_format.latent_rgb_factors_bias
+        )
+    return chosen

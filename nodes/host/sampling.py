@@ -1,0 +1,195 @@
+"""The core inside the host's own sampling path: its guider, loading, hooks and conditioning, our loop."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import comfy.model_management
+import comfy.model_sampling
+import comfy.samplers
+import comfy.utils
+import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ...dragnoise_core.errors import DragNoiseError
+from ...dragnoise_core.progress import Callback, Progress
+from ...dragnoise_core.schedule import check_sigmas, to_variance_preserving
+from .comfy_unet import KEY, ComfySplitUNet, WholeUNet, tap_index
+from .plain_unet import AUTOMATIC, HeldGraphs, PlainComfyUNet, Speed, is_plain
+
+TRAINING_STEPS = 1000
+# Set in a model's transformer options by DragNoise Apply.
+EDITED = "dragnoise_edited"
+# Wrappers of other nodes that skip or compile the U-Net: what is listened to must run, and run as Python.
+SKIPPED_WRAPPERS = ("torch.compile", "easycache", "lazycache")
+# The decoder's activations stay in memory until the backward pass; the host's estimate is for inference.
+MEMORY_FACTOR = 3
+
+Body = Callable[[Any, Tensor, Tensor], Tensor]
+
+
+def check_model(model) -> None:
+    """Raise DragNoiseError, naming the reason, for a model that cannot be dragged or carries an edit already."""
+    check_kind(model)
+    if model.model_options.get("transformer_options", {}).get(EDITED):
+        raise DragNoiseError("the model carries an edit already; connect the model from before DragNoise Apply.")
+
+
+def check_kind(model) -> None:
+    """Raise DragNoiseError, naming the reason, for a kind of model that cannot be dragged."""
+    name = type(model.model).__name__
+    unet = model.get_model_object("diffusion_model")
+    unet = getattr(unet, "_orig_mod", unet)
+    if not isinstance(unet, UNetModel) or unet.use_temporal_resblocks:
+        raise DragNoiseError(
+            f"{name} runs {type(unet).__name__}, which is no picture U-Net with a bottleneck; "
+            "use a model of the kind SD 1.x, SD 2.x or SDXL."
+        )
+    tap_index(unet)
+    sampling = model.get_model_object("model_sampling")
+    if not isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete):
+        raise DragNoiseError(
+            f"{name} samples with a continuous schedule; use one with {TRAINING_STEPS} timesteps: SD 1.x, 2.x or SDXL."
+        )
+    if len(sampling.sigmas) != TRAINING_STEPS:
+        raise DragNoiseError(
+            f"{name} has a table of {len(sampling.sigmas)} noise levels, as LCM models have; the full "
+            f"{TRAINING_STEPS} are needed: leave out the LCM sampling node."
+        )
+    config = model.model.model_config
+    if getattr(config, "scaled_fp8", None) is not None and config.optimizations.get("fp8"):
+        raise DragNoiseError(
+            f"{name} multiplies in scaled fp8, which has no gradient; load it without the fp8 matrix option."
+        )
+
+
+def noise_table(model) -> Tensor:
+    """Return the model's noise levels, ascending, [1000], on the CPU."""
+    return model.get_model_object("model_sampling").sigmas.detach().float().cpu().clone()
+
+
+def check_levels(sigmas: Tensor, model) -> None:
+    """Raise DragNoiseError when `sigmas` do not descend or have levels that this model was not trained for."""
+    check_sigmas(sigmas)
+    table = noise_table(model)
+    low, high = float(table[0]), float(table[-1])
+    levels = sigmas[sigmas > 0]
+    if levels.max() > high * 1.001 or levels.min() < low * 0.5:
+        raise DragNoiseError(
+            f"the sigmas go from {float(sigmas.max()):.3f} to {float(sigmas.min()):.3f}, this model's levels from "
+            f"{high:.3f} to {low:.3f}; take the sigmas from DragNoise Invert or a scheduler of the same model."
+        )
+
+
+def invert_with(model, positive, samples: Tensor, sigmas: Tensor, body: Body, speed: Speed = AUTOMATIC) -> Tensor:
+    """Run `body(unet, latent, sigmas)` inside the host's sampling; return what it returns.
+
+    unet: a WholeUNet, or a PlainComfyUNet where that is the same. samples: as the host scales latents; the body gets
+    and returns model units.
+    """
+    return _run_core(_listenable(model), positive, samples, sigmas, WholeUNet, body, speed)
+
+
+def drag_with(model, positive, samples: Tensor, sigmas: Tensor, body: Body, speed: Speed = AUTOMATIC) -> Tensor:
+    """As `invert_with`, on a ComfySplitUNet, with room in memory for the backward pass."""
+    for part in positive:
+        if "area" in part[1]:
+            raise DragNoiseError(
+                f"a prompt covers only the area {part[1]['area']} of the picture; drag with a prompt for all of it."
+            )
+    model = _listenable(model)
+    model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _reserve_for_backward)
+    adapter = partial(ComfySplitUNet, low_memory=speed.low_memory)
+    return _run_core(model, positive, samples, sigmas, adapter, body, speed)
+
+
+def runs_plainly(model, positive) -> bool:
+    """Return whether `drag_with` may run the model without the host's guider: nothing takes part but one prompt."""
+    return is_plain(_listenable(model), positive)
+
+
+def _reserve_for_backward(executor, model, noise_shape, *arguments, **others):
+    """Let the host load the model once, with room as for a batch MEMORY_FACTOR times as large."""
+    return executor(model, [MEMORY_FACTOR * noise_shape[0], *noise_shape[1:]], *arguments, **others)
+
+
+def denoise(
+    model,
+    positive,
+    samples: Tensor,
+    sigmas: Tensor,
+    *,
+    negative=None,
+    cfg: float = 1.0,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Return the latent at the last of `sigmas` by DDIM steps of the host's own Euler sampler.
+
+    [1, C, h, w] as the host scales it: clean where the sigmas go down to the model's lowest level, else noisy.
+    """
+    total = len(sigmas) - 1
+
+    def report(step: int, clean: Tensor, x: Tensor, _: int) -> None:
+        callback(Progress("sampling", step + 1, total, lambda: clean))
+
+    sampler = comfy.samplers.sampler_object("euler")
+    end = _run(model, positive, samples, sigmas, sampler, negative, cfg, report if callback else None)
+    if sigmas[-1] > noise_table(model)[0] * 1.001:
+        return end
+    latent_format = model.get_model_object("latent_format")
+    clean = to_variance_preserving(latent_format.process_in(end), float(sigmas[-1]))
+    return latent_format.process_out(clean)
+
+
+class CoreSampler(comfy.samplers.Sampler):
+    """Runs a function of the core where the host expects a sampler.
+
+    Outside inference mode, so that the function may use gradients; the host's model calls go back into it.
+    """
+
+    def __init__(self, adapter: Callable[[Any, dict], Any], body: Body) -> None:
+        self.adapter = adapter
+        self.body = body
+
+    def sample(
+        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
+    ) -> Tensor:
+        """Called by the host's guider with the model loaded; latent_image is in model units."""
+        with torch.inference_mode(False), torch.no_grad():
+            return self.body(self.adapter(model_wrap, extra_args), latent_image.clone(), sigmas.clone())
+
+
+def _listenable(model):
+    """Return a clone whose U-Net runs every time and as Python. Both hold the same graphs."""
+    HeldGraphs.of(model)
+    clone = model.clone()
+    for wrappers in clone.wrappers.values():
+        for key in SKIPPED_WRAPPERS:
+            wrappers.pop(key, None)
+    return clone
+
+
+def _run_core(model, positive, samples, sigmas, adapter: Callable, body: Body, speed: Speed) -> Tensor:
+    """Run the body on a PlainComfyUNet, as fast as it can be, where it does the same, else on the adapter."""
+    if not is_plain(model, positive):
+        return _run(model, positive, samples, sigmas, CoreSampler(adapter, body))
+    held = HeldGraphs.of(model)
+
+    def choose(guider, extra_args: dict) -> Any:
+        if not PlainComfyUNet.fits(guider):
+            return adapter(guider, extra_args)
+        return held.accelerate(PlainComfyUNet(guider, extra_args, speed.low_memory), speed)
+
+    return _run(model, positive, samples, sigmas, CoreSampler(choose, body))
+
+
+def _run(model, positive, samples, sigmas, sampler, negative=None, cfg=1.0, callback=None) -> Tensor:
+    guider = comfy.samplers.CFGGuider(model)
+    guider.inner_set_conds({"positive": positive} if negative is None else {"positive": positive, "negative": negative})
+    guider.set_cfg(1.0 if negative is None else cfg)
+    noise = torch.zeros_like(samples)
+    quiet = not comfy.utils.PROGRESS_BAR_ENABLED
+    result = guider.sample(noise, samples, sampler, sigmas, callback=callback, disable_pbar=quiet)
+    return result.to(comfy.model_management.intermediate_device())
