@@ -91,13 +91,29 @@ def demo_unet(weights: dict[str, Tensor], colours: tuple[list, list]):
     config.set_inference_dtype(dtype, management.unet_manual_cast(dtype, device, config.supported_inference_dtypes))
     model = config.get_model(weights, "")
     names = comfy.utils.unet_to_diffusers(config.unet_config)
+    unknown = sorted(weights.keys() - names.keys())
     mapped = {names[name]: weight for name, weight in weights.items() if name in names}
-    expected = model.diffusion_model.state_dict()
-    if mapped.keys() != expected.keys() or len(mapped) != len(weights):
-        wrong = sorted(mapped.keys() ^ expected.keys()) or sorted(weights.keys() - names.keys())
-        raise DragNoiseError(f"the demo weights do not fit, first at {wrong[0]}; install the pack's files again.")
+    given = set(mapped)
     model.load_model_weights(mapped, "")
-    return comfy.model_patcher.ModelPatcher(model.to(offload), load_device=device, offload_device=offload)
+    # Not before: with dynamic VRAM the host's linear layers have no weights until then.
+    expected = set(model.diffusion_model.state_dict())
+    wrong = sorted(given ^ expected) or unknown or _of_another_shape(model.diffusion_model)
+    if wrong:
+        raise DragNoiseError(f"the demo weights do not fit, first at {wrong[0]}; install the pack's files again.")
+    # The host's own loaders take the patcher of that name where there is one.
+    patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    return patcher(model.to(offload), load_device=device, offload_device=offload)
+
+
+def _of_another_shape(network: torch.nn.Module) -> list[str]:
+    """Return the linear layers whose weights have not the shape of the layer: with dynamic VRAM the host takes any."""
+    linear = {name: module for name, module in network.named_modules() if isinstance(module, torch.nn.Linear)}
+    return [
+        name
+        for name, module in linear.items()
+        if module.weight.shape != (module.out_features, module.in_features)
+        or (module.bias is not None and module.bias.shape != (module.out_features,))
+    ]
 
 
 def demo_vae(weights: dict[str, Tensor]) -> comfy.sd.VAE:
