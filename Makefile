@@ -38,7 +38,7 @@ train: $(READY)
 		--seconds-autoencoder 175 --seconds-regressor 50 --seconds-unet 696
 
 bench: $(READY)
-	$(VENV)/bin/python tests/benchmarks/speed.py
+	$(VENV)/bin/dragnoise bench edits
 
 # Starts ComfyUI with this folder among its custom nodes; ARGS go to ComfyUI.
 comfy:

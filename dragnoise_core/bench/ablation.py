@@ -16,12 +16,11 @@ from ..demo.loader import load_keypoint_regressor
 from ..demo.scenes.bench_drags import bench_drag
 from ..errors import DragNoiseError
 from ..standalone.models import load_model, usable_device
-from ..standalone.terminal import say
 from .ablation_findings import NOTE, findings
 from .ablation_panels import TITLES, panels
 from .ablation_replacement import replacement_study
 from .ablation_studies import Plan, Row, Subject, block_study, start_study, stop_study, tap_study, variable_study
-from .files import write_text
+from .output import say, write_text
 from .plots import check_matplotlib, save_plot
 from .speed import machine
 

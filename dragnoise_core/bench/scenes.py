@@ -27,9 +27,8 @@ from ..inversion import inversion_path
 from ..points import DragPoints
 from ..schedule import ddim_sigmas
 from ..standalone.models import load_model, usable_device
-from ..standalone.terminal import say
-from .files import write_text
 from .methods import find_method
+from .output import say, write_text
 from .scene_measures import SceneMeasures
 from .scene_report import markdown_report, scene_report
 from .scene_sheet import picture_path, scene_sheet, sheet_indices

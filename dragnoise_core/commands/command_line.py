@@ -4,8 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ..bench.options import add_bench
 from ..errors import DragNoiseError
+from .bench_options import add_bench
 
 REFUSED, INTERRUPTED = 2, 130
 LARGEST_SEED = 2**63 - 1

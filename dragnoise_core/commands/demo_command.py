@@ -15,8 +15,8 @@ from ..points import DragPoints
 from ..progress import Progress
 from ..standalone.models import LoadedModel, load_model
 from ..standalone.pipeline import edit_image
-from ..standalone.terminal import ProgressBars, check_output, describe, say
 from .process import ProcessRecorder
+from .terminal import ProgressBars, check_output, describe, say
 
 
 def run_demo(options: Namespace) -> None:

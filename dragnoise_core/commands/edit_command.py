@@ -19,8 +19,8 @@ from ..schedule import ddim_sigmas, scaled_linear_sigmas
 from ..standalone.images import load_image, load_mask
 from ..standalone.models import LoadedModel, load_model
 from ..standalone.pipeline import EditResult, apply_edit, edit_image
-from ..standalone.terminal import ProgressBars, check_output, check_picture_output, describe, say
 from .process import ProcessRecorder
+from .terminal import ProgressBars, check_output, check_picture_output, describe, say
 
 
 def run_edit(options: Namespace) -> None:

@@ -275,7 +275,7 @@ def test_ctrl_c_is_exit_code_130_and_leaves_nothing(place, fast, capsys, monkeyp
 
 def test_a_missing_package_is_a_sentence(place, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    monkeypatch.delitem(sys.modules, "dragnoise_core.standalone.terminal")
+    monkeypatch.delitem(sys.modules, "dragnoise_core.commands.terminal")
     monkeypatch.delitem(sys.modules, "dragnoise_core.commands.edit_command")
     refused(capsys, place, ["edit", "picture.png", "--drag", DRAG], "tqdm", "dragnoise[standalone]")
 

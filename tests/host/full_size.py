@@ -1,7 +1,7 @@
 """Whole edits at full size through the real nodes in the host's process, with random weights: seconds and memory.
 
-`PYTHONPATH=path/to/ComfyUI python tests/host/full_size.py [sd15] [sd21] [sdxl]`; with --narrow it only tries itself.
-`make bench` runs it as well. Prints JSON, in the form of the rows of tests/benchmarks.
+`python tests/host/run_full_size.py [sd15] [sd21] [sdxl]`; with --narrow it only tries itself. `make bench` runs it as
+well. Prints JSON, in the form of the rows of dragnoise_core/bench/whole_edits.
 """
 
 import cuda_malloc  # noqa: F401, I001  (first of all, as the host's main does: it chooses the allocator)
@@ -25,10 +25,12 @@ import comfy.sd  # noqa: E402
 import comfy.supported_models  # noqa: E402
 
 PACK = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(Path(__file__).parent), str(PACK / "tests" / "benchmarks")]
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.append(str(PACK))  # last: the pack's own folder would hide the host's `nodes`
 
-from measure import Meter, row, tell_iterations  # noqa: E402
 from testing_pack.tiny_models import randomise, tiny_vae  # noqa: E402
+
+from dragnoise_core.bench.whole_edits.meter import Meter, row, tell_iterations  # noqa: E402
 
 LEVELS = {
     "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "use_spatial_transformer": True,

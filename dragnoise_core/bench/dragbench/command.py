@@ -9,9 +9,8 @@ from pathlib import Path
 from ...errors import DragNoiseError
 from ...schedule import ddim_sigmas, scaled_linear_sigmas
 from ...standalone.models import load_model, usable_device
-from ...standalone.terminal import say
-from ..files import write_text
 from ..methods import find_method
+from ..output import say, write_text
 from .evaluation import evaluate
 from .format import find_samples
 from .report import as_json, as_text

@@ -12,7 +12,7 @@ from ...demo.scenes.drags import drag_points
 from ...drawing import to_picture
 from ...errors import DragNoiseError
 from ...points import DragPoints
-from ...standalone.terminal import say
+from ..output import say
 from .format import write_sample
 
 MOST = 10000

@@ -16,8 +16,8 @@ from ...errors import DragNoiseError
 from ...schedule import ddim_sigmas
 from ...standalone.models import LoadedModel
 from ...standalone.pipeline import PictureRun
-from ..files import write_text
 from ..methods import find_method
+from ..output import write_text
 from ..tasks import Task
 from .format import digest, read_sample
 

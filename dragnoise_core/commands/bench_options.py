@@ -1,12 +1,15 @@
 """The options of `dragnoise bench ...`. The measurements themselves are imported when they run."""
 
 import argparse
+import os
+from pathlib import Path
 
 
 def add_bench(parser: argparse.ArgumentParser) -> None:
     """Add every measurement to the command `bench`."""
     measurements = parser.add_subparsers(required=True, metavar="MEASUREMENT")
     _add_speed(measurements.add_parser("speed", help="our optimisation against the naive loop, on this machine"))
+    _add_edits(measurements.add_parser("edits", help="whole edits on a GPU: seconds and memory"))
     _add_scenes(measurements.add_parser("scenes", help="methods on drags whose truth is rendered"))
     _add_dragbench(measurements.add_parser("dragbench", help="a method over DragBench, with the papers' evaluation"))
     _add_export(measurements.add_parser("export-scenes", help="write the demo scenes' drags in DragBench's format"))
@@ -15,7 +18,7 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
 
 def _add_speed(parser: argparse.ArgumentParser) -> None:
     def run(options: argparse.Namespace) -> None:
-        from .speed import run_bench_speed
+        from ..bench.speed import run_bench_speed
 
         run_bench_speed(options)
 
@@ -29,9 +32,43 @@ def _add_speed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="report as JSON")
 
 
+def _add_edits(parser: argparse.ArgumentParser) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from ..bench.whole_edits.command import run_bench_edits
+
+        run_bench_edits(options)
+
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")
+    parser.add_argument("--published", type=Path, metavar="DIR", help="a checkout of the published code, timed as well")
+    parser.add_argument(
+        "--comfyui",
+        type=Path,
+        metavar="DIR",
+        default=_comfyui(),
+        help="ComfyUI's folder, whose nodes are timed as well (default: COMFYUI_PATH, else ~/comfy/ComfyUI)",
+    )
+    parser.add_argument("--shapes", default="sd15,sdxl", help="with commas (default: %(default)s)")
+    parser.add_argument(
+        "--kinds",
+        default="published,package,comfyui,precision",
+        help="what to measure, with commas (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--accelerations", default="eager,cudagraph", help="how to run, with commas (default: %(default)s)"
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="later runs, for the median (default: %(default)s)")
+    parser.add_argument("--narrow", action="store_true", help="tiny networks: only to try the command, also on a CPU")
+
+
+def _comfyui() -> Path | None:
+    named, usual = os.environ.get("COMFYUI_PATH"), Path.home() / "comfy" / "ComfyUI"
+    return Path(named) if named else usual if usual.is_dir() else None
+
+
 def _add_dragbench(parser: argparse.ArgumentParser) -> None:
     def run(options: argparse.Namespace) -> None:
-        from .dragbench.command import run_dragbench
+        from ..bench.dragbench.command import run_dragbench
 
         run_dragbench(options)
 
@@ -61,7 +98,7 @@ def _add_dragbench(parser: argparse.ArgumentParser) -> None:
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
     def run(options: argparse.Namespace) -> None:
-        from .dragbench.export import run_export_scenes
+        from ..bench.dragbench.export import run_export_scenes
 
         run_export_scenes(options)
 
@@ -73,7 +110,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 
 def _add_scenes(parser: argparse.ArgumentParser) -> None:
     def run(options: argparse.Namespace) -> None:
-        from .scenes import run_bench_scenes
+        from ..bench.scenes import run_bench_scenes
 
         run_bench_scenes(options)
 
@@ -98,7 +135,7 @@ def _add_scenes(parser: argparse.ArgumentParser) -> None:
 
 def _add_ablation(parser: argparse.ArgumentParser) -> None:
     def run(options: argparse.Namespace) -> None:
-        from .ablation import run_bench_ablation
+        from ..bench.ablation import run_bench_ablation
 
         run_bench_ablation(options)
 

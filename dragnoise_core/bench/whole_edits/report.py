@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-from measure import AUTOENCODER
-
-from dragnoise_core.bench.table import markdown_table
+from ..table import markdown_table
+from .meter import AUTOENCODER
 
 PHASES = ("inversion", "optimisation", "sampling")
 HEADER = (
-    "run", "edit", *PHASES, "total s", "autoencoder s", "allocated GiB", "without autoencoder", "reserved GiB", "iterations",
+    "run", "edit", *PHASES, "total s", "autoencoder s", "allocated GiB", "without autoencoder", "reserved GiB",
+    "iterations",
 )  # fmt: skip
-NOTES = """Seconds are medians; the GPU is waited for after every phase. total: without the autoencoder, whose time stands
-apart. first: the model's first edit, its graphs captured in it; later: another edit of a picture of that size. allocated:
-peak, the autoencoder in memory and used; what a replayed graph works in counts as reserved alone. Text encoders are
-in memory only in the runs that say so. In the package the preset default samples while it drags.
+NOTES = """Seconds are medians; the GPU is waited for after every phase. total: without the autoencoder, whose time is
+told apart. first: the model's first edit, its graphs captured in it; later: another edit of a picture of that size.
+allocated: peak, the autoencoder in memory and used; what a replayed graph works in counts as reserved alone. Text
+encoders are in memory only in the runs that say so. In the package the preset default samples while it drags.
 """
 # Compared with each other: the time and memory of the first over the second's.
 RATIOS = (

@@ -1,7 +1,13 @@
-"""Files that the benches write while they run."""
+"""What the benches write: their report to standard output, files while they run."""
 
+import sys
 import tempfile
 from pathlib import Path
+
+
+def say(text: str) -> None:
+    """Write a line of the report to standard output."""
+    sys.stdout.write(text + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

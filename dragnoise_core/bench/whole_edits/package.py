@@ -1,4 +1,4 @@
-"""Whole edits through the package: first and later, from the inversion and from a kept one, eager and as CUDA graphs."""
+"""Whole edits through the package: first and later ones, with a new and a kept inversion, eager and as CUDA graphs."""
 
 import gc
 from collections.abc import Sequence
@@ -7,21 +7,21 @@ from typing import Any
 
 import numpy
 import torch
-from measure import GIBIBYTE, Meter, row, tell_iterations
 from PIL import Image
-from random_models import Shape, find_shape, random_model
 from torch import Tensor
 
-from dragnoise_core.bench.speed import LEARNING_RATE
-from dragnoise_core.configuration import OptimisationConfig, preset
-from dragnoise_core.errors import DragNoiseError
-from dragnoise_core.inversion import InversionPath
-from dragnoise_core.optimisation import drag
-from dragnoise_core.points import DragPoints
-from dragnoise_core.sampling import sample
-from dragnoise_core.schedule import ddim_sigmas
-from dragnoise_core.standalone.models import LoadedModel
-from dragnoise_core.standalone.pipeline import PictureRun
+from ...configuration import OptimisationConfig, preset
+from ...errors import DragNoiseError
+from ...inversion import InversionPath
+from ...optimisation import drag
+from ...points import DragPoints
+from ...sampling import sample
+from ...schedule import ddim_sigmas
+from ...standalone.models import LoadedModel
+from ...standalone.pipeline import PictureRun
+from ..speed import LEARNING_RATE
+from .meter import GIBIBYTE, Meter, row, tell_iterations
+from .random_models import Shape, find_shape, random_model
 
 STRENGTH = 0.7
 # As fractions of the picture: handle and target of the first drag, and of a second one on the same picture.

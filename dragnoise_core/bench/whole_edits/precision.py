@@ -4,19 +4,19 @@ import copy
 from typing import Any
 
 import torch
-from package_edits import STRENGTH, points_on
-from random_models import Shape, find_shape, random_prompt, random_unet
 from torch import Tensor
 
-from dragnoise_core.configuration import preset
-from dragnoise_core.edit import DragEdit
-from dragnoise_core.gradient_steps import CELLS_PER_LATENT, FLOAT16_LOSS_SCALE
-from dragnoise_core.optimisation import optimise
-from dragnoise_core.points import DragPoints
-from dragnoise_core.schedule import ddim_sigmas, scaled_linear_sigmas
-from dragnoise_core.standalone.models import LoadedModel, freeze
-from dragnoise_core.standalone.quick_layers import quicken
-from dragnoise_core.supervision import motion_loss
+from ...configuration import preset
+from ...edit import DragEdit
+from ...gradient_steps import CELLS_PER_LATENT, FLOAT16_LOSS_SCALE
+from ...optimisation import optimise
+from ...points import DragPoints
+from ...schedule import ddim_sigmas, scaled_linear_sigmas
+from ...standalone.models import LoadedModel, freeze
+from ...standalone.quick_layers import quicken
+from ...supervision import motion_loss
+from .package import STRENGTH, points_on
+from .random_models import Shape, find_shape, random_prompt, random_unet
 
 # As fractions of the picture: far enough that they do not arrive.
 PAIRS = (((0.3, 0.3), (0.7, 0.35)), ((0.5, 0.5), (0.55, 0.9)), ((0.7, 0.7), (0.3, 0.65)))

@@ -1,4 +1,4 @@
-"""Models of random weights in the true sizes of SD 1.5 and SDXL: time and memory do not depend on what the weights say."""
+"""Random weights in the true sizes of SD 1.5 and SDXL: time and memory do not depend on what the weights say."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,9 +7,9 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
-from dragnoise_core.schedule import scaled_linear_sigmas
-from dragnoise_core.standalone.models import LoadedModel, freeze, freeze_autoencoder
-from dragnoise_core.standalone.quick_layers import quicken
+from ...schedule import scaled_linear_sigmas
+from ...standalone.models import LoadedModel, freeze, freeze_autoencoder
+from ...standalone.quick_layers import quicken
 
 TOKENS = 77
 AUTOENCODER = {

@@ -1,4 +1,4 @@
-"""Seconds and peaks of memory by phase, on a GPU or without; needs torch alone, so that any host's Python can use it."""
+"""Seconds and peaks of memory by phase. Needs torch alone, so that any host's Python can use it."""
 
 import statistics
 import time

@@ -1,29 +1,27 @@
-"""The scripts behind `make bench` run, and count, divide and warn as they say."""
+"""`dragnoise bench edits` runs, and counts, divides and warns as it says."""
 
 import json
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from dragnoise_core.bench.whole_edits import command
+from dragnoise_core.bench.whole_edits.meter import Meter, row, tell_iterations
+from dragnoise_core.bench.whole_edits.random_models import SHAPES, random_autoencoder, random_unet
+from dragnoise_core.bench.whole_edits.report import report
+from dragnoise_core.commands.command_line import main
+
 ITERATIONS = 3  # of an edit with --narrow
 
 
-@pytest.fixture
-def benchmarks(monkeypatch):
-    """The scripts' folder among the places that modules come from, as when one of them is run."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-
-
-def test_the_script_tries_itself_on_a_cpu_and_prints_its_rows(tmp_path):
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
+def test_it_tries_itself_on_a_cpu_and_prints_its_rows(tmp_path, capsys):
     file = tmp_path / "figures.json"
     options = ["--narrow", "--shapes", "sd15", "--kinds", "package,precision", "--repeats", "1", "--json", str(file)]
-    run = subprocess.run([sys.executable, BENCHMARKS / "speed.py", *options], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert "WRONG" not in run.stdout and torch.__version__ in run.stdout
+    assert main(["bench", "edits", *options]) == 0
+    output = capsys.readouterr().out
+    assert "WRONG" not in output and torch.__version__ in output
     figures = json.loads(file.read_text())
     runs = {(row["run"], row["state"]): row for row in figures["rows"]}
     for name in ("edit", "edit with a mask", "edit, preset default", "edit, low memory"):
@@ -32,7 +30,7 @@ def test_the_script_tries_itself_on_a_cpu_and_prints_its_rows(tmp_path):
         assert 0 < row["total"] < sum(row["seconds"].values()), "the autoencoder counts into the total"
     again = runs["sd15, eager: edit: second drag", "later"]["seconds"]
     assert set(again) == {"optimisation", "sampling"}
-    printed = [line.split(" | ")[0].strip("| ") for line in run.stdout.splitlines()]
+    printed = [line.split(" | ")[0].strip("| ") for line in output.splitlines()]
     assert {name for name, _ in runs} <= set(printed)
     assert figures["gradients"][0]["off float32"] == 0 < figures["gradients"][1]["off float32"] < 1
     agreement = {row["pair"]: row["bottleneck"] for row in figures["agreement"]}
@@ -40,41 +38,33 @@ def test_the_script_tries_itself_on_a_cpu_and_prints_its_rows(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("sd15", 859_520_964), ("sdxl", 2_567_463_684)])
-def test_the_random_networks_have_the_size_of_the_real_ones(benchmarks, name, parameters):
-    from random_models import SHAPES, random_autoencoder, random_unet
-
+def test_the_random_networks_have_the_size_of_the_real_ones(name, parameters):
     unet, autoencoder = (build(SHAPES[name], torch.device("meta")) for build in (random_unet, random_autoencoder))
     assert sum(weight.numel() for weight in unet.parameters()) == parameters
     assert sum(weight.numel() for weight in autoencoder.parameters()) == 83_653_863
 
 
-def test_a_failing_part_is_told_and_does_not_stop_the_others(benchmarks, monkeypatch, capsys):
-    import speed
-
+def test_a_failing_part_is_told_and_does_not_stop_the_others(monkeypatch, capsys):
     def run_part(part, options, device):
         if part.startswith("package sd15"):
             raise subprocess.CalledProcessError(7, ["python"])
         return {"rows": []}
 
-    monkeypatch.setattr(speed, "_run_part", run_part)
-    assert speed.main(["--narrow", "--kinds", "package"]) == 1
+    monkeypatch.setattr(command, "run_part", run_part)
+    assert main(["bench", "edits", "--narrow", "--kinds", "package"]) == 2
     output = capsys.readouterr()
     assert "measuring package sdxl eager" in output.err
     assert "WRONG: package sd15 eager" in output.out and "status 7" in output.out
+    assert "1 of 2 parts failed" in output.err
 
 
 @pytest.mark.parametrize("options", [("--kinds", "package,other"), ("--shapes", "sd3")])
-def test_unknown_names_are_refused(benchmarks, options):
-    import speed
-
-    with pytest.raises(SystemExit, match="choose among"):
-        speed.main(["--narrow", *options])
+def test_unknown_names_are_refused(capsys, options):
+    assert main(["bench", "edits", "--narrow", *options]) == 2
+    assert "choose among" in capsys.readouterr().err
 
 
-def test_the_report_divides_the_later_edits_and_takes_the_larger_peak(benchmarks):
-    from measure import Meter, row, tell_iterations
-    from report import report
-
+def test_the_report_divides_the_later_edits_and_takes_the_larger_peak():
     def meter(optimisation, gib):
         phases = ("encode", "optimisation")
         peaks = dict.fromkeys(phases, gib)

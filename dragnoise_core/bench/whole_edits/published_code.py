@@ -1,4 +1,4 @@
-"""The published code on the same random weights: its own modules are imported from a checkout and called, not copied."""
+"""The published code on the same random weights: its modules are imported from a checkout and called, not copied."""
 
 import contextlib
 import functools
@@ -15,10 +15,11 @@ from unittest import mock
 
 import torch
 from diffusers import DDIMScheduler
-from measure import Meter, row
-from package_edits import FIRST_DRAG, SCENARIOS, STRENGTH, free, middle_mask
-from random_models import TOKENS, Shape, find_shape, random_autoencoder, random_prompt, random_unet
 from torch import Tensor
+
+from .meter import Meter, row
+from .package import FIRST_DRAG, SCENARIOS, STRENGTH, free, middle_mask
+from .random_models import TOKENS, Shape, find_shape, random_autoencoder, random_prompt, random_unet
 
 # The attention that its `run_drag` sets where there is no LoRA, and PyTorch's, which makes it faster and smaller.
 ATTENTIONS = {"as released": True, "with PyTorch's attention": False}
