@@ -15,6 +15,7 @@ from .errors import DragNoiseError
 from .points import DragPoints
 
 HANDLE, TARGET, PATH, INK, PAPER = (230, 40, 50), (40, 90, 240), (255, 210, 40), (20, 20, 24), (255, 255, 255)
+PIN = (20, 140, 80)
 MASK_TINT, MASK_OPACITY = (40, 220, 160), 0.35
 SUPERSAMPLING = 2
 
@@ -36,6 +37,7 @@ def draw_drag(
 ) -> Image.Image:
     """Return an RGB copy of `picture` with handles (red), targets (blue), arrows and numbers over it.
 
+    A pair's reach is a ring around its handle, a pin a green diamond.
     points: scaled to the picture when made for another size. path: [T, N, 2], where each handle was so far, in the
     points' own pixels: drawn yellow, and the handle at its end. mask: [H, W], any size, 1 = may change: tinted.
     """
@@ -50,10 +52,17 @@ def draw_drag(
         trails = [[handle, *map(tuple, trail)] for handle, trail in zip(handles, steps, strict=True)]
         handles = tuple(trail[-1] for trail in trails)
     unit = max(1.0, max(result.size) / 360)
-    overlay = _Overlay(result.size, [*handles, *points_here.targets, *(p for trail in trails for p in trail)], unit)
+    rings = [(handle, reach) for handle, reach in zip(handles, points_here.reaches, strict=True) if reach]
+    corners = [(x + side * reach, y + side * reach) for (x, y), reach in rings for side in (-1, 1)]
+    drawn = [*handles, *points_here.targets, *points_here.pins, *corners, *(p for trail in trails for p in trail)]
+    overlay = _Overlay(result.size, drawn, unit)
+    for handle, reach in rings:
+        overlay.ring(handle, reach)
     for trail, handle, target in zip(trails, handles, points_here.targets, strict=True):
         overlay.line(trail, PATH)
         overlay.arrow(handle, target)
+    for pin in points_here.pins:
+        overlay.diamond(pin, PIN)
     for number, (handle, target) in enumerate(zip(handles, points_here.targets, strict=True), 1):
         label = str(number) if len(handles) > 1 else ""
         overlay.dot(target, TARGET, label)
@@ -99,6 +108,19 @@ class _Overlay:
             corners = ((tip + reach, 0), (neck - reach, half), (neck - reach, -half))
             head = [(x + dx * along - dy * across, y + dy * along + dx * across) for along, across in corners]
             self.draw.polygon(head, (*colour, 255))
+
+    def ring(self, middle: tuple[float, float], radius: float) -> None:
+        x, y = self.place(middle)
+        for colour, width in ((INK, 3.2), (HANDLE, 1.6)):
+            outer = radius * SUPERSAMPLING + width * self.unit / 2
+            box = (x - outer, y - outer, x + outer, y + outer)
+            self.draw.ellipse(box, outline=(*colour, 255), width=round(width * self.unit))
+
+    def diamond(self, point: tuple[float, float], colour: tuple[int, int, int]) -> None:
+        x, y = self.place(point)
+        for fill, half in ((INK, 6), (PAPER, 5), (colour, 3.6)):
+            half *= self.unit
+            self.draw.polygon([(x - half, y), (x, y - half), (x + half, y), (x, y + half)], (*fill, 255))
 
     def dot(self, point: tuple[float, float], colour: tuple[int, int, int], label: str) -> None:
         radius = (6 if label else 4.5) * self.unit
@@ -171,7 +193,7 @@ def picture_format(path: str | os.PathLike) -> str:
 
 def _shared_palette(frames: Sequence[Image.Image]) -> Image.Image:
     """Return 256 colours for all frames. The marks' own are among them, however few pixels the marks have."""
-    side, marks = 64, (HANDLE, TARGET, PATH, INK, PAPER)
+    side, marks = 64, (HANDLE, TARGET, PIN, PATH, INK, PAPER)
     sample = Image.new("RGB", ((len(frames) + 1) * side, side))
     for index, frame in enumerate(frames):
         sample.paste(frame.convert("RGB").resize((side, side), Image.NEAREST), (index * side, 0))

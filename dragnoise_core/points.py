@@ -1,6 +1,7 @@
-"""Handle and target points: reading, checking, scaling."""
+"""Handle and target points, reaches and pins: reading, checking, scaling."""
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,27 +12,34 @@ from torch import Tensor
 
 from .errors import DragNoiseError
 
-VERSION = 1
+VERSIONS = (1, 2)  # 2 adds reaches and pins
 MAX_PAIRS = 64
+MAX_PINS = 64
 MAX_TEXT_BYTES = 64 * 1024
 MAX_SIDE = 65536
 LARGEST = 1e9
+MIN_REACH, MAX_REACH = 0.01, float(MAX_SIDE)
 
 Point = tuple[float, float]
+_NUMBER = r"\s*([-+]?(?:\d+\.?\d*|\.\d+))\s*"
 
 
 @dataclass(frozen=True)
 class DragPoints:
     """Pairs of points on a picture of `width` x `height` pixels: what is at handles[i] shall move to targets[i].
 
-    Coordinates are (x, y) in pixels, x right, y down, pixel centres at +0.5. Raises DragNoiseError when there is no
-    pair, more than 64, or a point that is not a number inside the picture.
+    Coordinates are (x, y) in pixels, x right, y down, pixel centres at +0.5. reaches[i]: what lies within so many
+    pixels of handles[i] moves along with it; None, as for all when no reach is given, leaves that to the method.
+    pins: points that stay where they are. Raises DragNoiseError when there is no pair, more than 64 pairs or pins, a
+    point that is not a number inside the picture, or a reach that is not a number from 0.01 to 65536.
     """
 
     width: int
     height: int
     handles: tuple[Point, ...]
     targets: tuple[Point, ...]
+    reaches: tuple[float | None, ...] = ()
+    pins: tuple[Point, ...] = ()
 
     def __post_init__(self) -> None:
         for name, side in (("width", self.width), ("height", self.height)):
@@ -48,6 +56,21 @@ class DragPoints:
         for number, pair in enumerate(zip(self.handles, self.targets, strict=True), 1):
             for role, point in zip(("handle", "target"), pair, strict=True):
                 self._check_point(f"{role} of pair {number}", point)
+        object.__setattr__(self, "reaches", tuple(self.reaches) or (None,) * len(self.handles))
+        if len(self.reaches) != len(self.handles):
+            raise DragNoiseError(
+                f"{len(self.reaches)} reaches for {len(self.handles)} pairs; give one for each pair, or none at all."
+            )
+        for number, reach in enumerate(self.reaches, 1):
+            if reach is not None and not (_is_number(reach) and MIN_REACH <= reach <= MAX_REACH):
+                raise DragNoiseError(
+                    f"reach of pair {number} is {str(reach)[:80]}; "
+                    f"give pixels from {MIN_REACH} to {MAX_REACH:g}, or leave it out."
+                )
+        if len(self.pins) > MAX_PINS:
+            raise DragNoiseError(f"{len(self.pins)} pins; at most {MAX_PINS} are possible.")
+        for number, pin in enumerate(self.pins, 1):
+            self._check_point(f"pin {number}", pin)
 
     def _check_point(self, name: str, point: Any) -> None:
         if len(point) != 2 or not all(map(_is_number, point)):
@@ -59,9 +82,17 @@ class DragPoints:
             )
 
     @classmethod
-    def from_pairs(cls, pairs: Sequence[tuple[Point, Point]], width: int, height: int) -> "DragPoints":
-        """Build from ((handle x, handle y), (target x, target y)) pairs."""
-        return cls(width, height, tuple(tuple(h) for h, _ in pairs), tuple(tuple(t) for _, t in pairs))
+    def from_pairs(
+        cls,
+        pairs: Sequence[tuple[Point, Point]],
+        width: int,
+        height: int,
+        reaches: Sequence[float | None] = (),
+        pins: Sequence[Point] = (),
+    ) -> "DragPoints":
+        """Build from ((handle x, handle y), (target x, target y)) pairs, a reach for each pair, or none, and pins."""
+        handles, targets = tuple(tuple(h) for h, _ in pairs), tuple(tuple(t) for _, t in pairs)
+        return cls(width, height, handles, targets, tuple(reaches), tuple(map(tuple, pins)))
 
     @classmethod
     def parse(cls, text: str, width: int | None = None, height: int | None = None) -> "DragPoints":
@@ -76,23 +107,38 @@ class DragPoints:
         value = _read_json(text)
         own_form = isinstance(value, dict) and "pairs" in value
         if own_form:
-            pairs, own_width, own_height = _pairs_of_own_form(value)
+            pairs, own_width, own_height = _pairs_of_own_form(value), value.get("width"), value.get("height")
+            reaches, pins = [entry.get("reach") for entry in value["pairs"]], _pins(value.get("pins"))
         else:
             if isinstance(value, dict):
                 value = value.get("points")
-            pairs, own_width, own_height = _pairs_of_lists(value), width, height
+            pairs, own_width, own_height, reaches, pins = _pairs_of_lists(value), width, height, (), ()
         if own_width is None or own_height is None:
             raise DragNoiseError("the points carry no picture size; give the picture's width and height.")
-        points = cls.from_pairs(pairs, own_width, own_height)
+        points = cls.from_pairs(pairs, own_width, own_height, reaches, pins)
         return points if width is None or height is None else points.scaled(width, height)
 
     def to_json(self) -> str:
-        """Return the versioned JSON form: {"version": 1, "width", "height", "pairs": [{"handle", "target"}]}."""
+        """Return the JSON form: {"version", "width", "height", "pairs": [{"handle", "target", "reach"}], "pins"}.
+
+        Without reaches and pins it is version 1, which earlier releases read too; with any of them version 2.
+        """
         pairs = [{"handle": list(h), "target": list(t)} for h, t in zip(self.handles, self.targets, strict=True)]
-        return json.dumps({"version": VERSION, "width": self.width, "height": self.height, "pairs": pairs})
+        for pair, reach in zip(pairs, self.reaches, strict=True):
+            if reach is not None:
+                pair["reach"] = reach
+        value = {"version": 1, "width": self.width, "height": self.height, "pairs": pairs}
+        if self.pins:
+            value["pins"] = [list(pin) for pin in self.pins]
+        if self.pins or any(reach is not None for reach in self.reaches):
+            value["version"] = 2
+        return json.dumps(value)
 
     def scaled(self, width: int, height: int) -> "DragPoints":
-        """Return the same points on the picture resized to `width` x `height`."""
+        """Return the same points on the picture resized to `width` x `height`.
+
+        A reach is scaled by the mean of both factors, the geometric one: its circle keeps its share of the area.
+        """
         if (width, height) == (self.width, self.height):
             return self
         x, y = width / self.width, height / self.height
@@ -100,7 +146,11 @@ class DragPoints:
         def scale(points: tuple[Point, ...]) -> tuple[Point, ...]:
             return tuple((min(px * x, width), min(py * y, height)) for px, py in points)
 
-        return DragPoints(width, height, scale(self.handles), scale(self.targets))
+        reaches = (
+            None if reach is None else min(max(reach * math.sqrt(x * y), MIN_REACH), MAX_REACH)
+            for reach in self.reaches
+        )
+        return DragPoints(width, height, scale(self.handles), scale(self.targets), tuple(reaches), scale(self.pins))
 
     def on_grid(self, width: int, height: int, *, whole: bool = True) -> tuple[Tensor, Tensor]:
         """Return handles and targets on a `width` x `height` grid over the picture, at the nearest cells if `whole`.
@@ -122,16 +172,29 @@ class DragPoints:
         return (cells + 0.5) * scale
 
 
-def parse_drag(text: str) -> tuple[Point, Point]:
-    """Read one pair from "x,y:x,y", handle first. Raises DragNoiseError when it is not four numbers."""
-    number = r"\s*([-+]?(?:\d+\.?\d*|\.\d+))\s*"
-    match = re.fullmatch(rf"{number},{number}:{number},{number}", text)
+def parse_drag(text: str) -> tuple[Point, Point, float | None]:
+    """Read a handle, a target and a reach, or None, from "x,y:x,y" or "x,y:x,y@reach", in pixels.
+
+    Raises DragNoiseError when it is not four or five numbers.
+    """
+    match = re.fullmatch(rf"{_NUMBER},{_NUMBER}:{_NUMBER},{_NUMBER}(?:@{_NUMBER})?", text)
     if not match:
         raise DragNoiseError(
-            f'drag {text!r} is not "x,y:x,y"; write the handle, a colon and the target, as 120,80:150,80.'
+            f'drag {text!r} is neither "x,y:x,y" nor "x,y:x,y@reach"; write the handle, a colon and the target, as '
+            "120,80:150,80, and after an @, if you like, how far around the handle things move along."
         )
-    hx, hy, tx, ty = map(float, match.groups())
-    return (hx, hy), (tx, ty)
+    *ends, reach = match.groups()
+    hx, hy, tx, ty = map(float, ends)
+    return (hx, hy), (tx, ty), None if reach is None else float(reach)
+
+
+def parse_pin(text: str) -> Point:
+    """Read a point that stays from "x,y". Raises DragNoiseError when it is not two numbers."""
+    match = re.fullmatch(rf"{_NUMBER},{_NUMBER}", text)
+    if not match:
+        raise DragNoiseError(f'pin {text!r} is not "x,y"; write a point that shall stay, as 60,80.')
+    x, y = map(float, match.groups())
+    return x, y
 
 
 def _is_number(value: Any) -> bool:
@@ -152,11 +215,10 @@ def _read_json(text: str) -> Any:
         raise DragNoiseError(f"the points are not JSON ({error}); place them again or mend the text.") from error
 
 
-def _pairs_of_own_form(value: dict) -> tuple[list, Any, Any]:
-    if value.get("version") != VERSION:
-        raise DragNoiseError(
-            f"the points have version {value.get('version')!r}, not {VERSION}; place them again or update."
-        )
+def _pairs_of_own_form(value: dict) -> list:
+    version = value.get("version")
+    if not _is_number(version) or version not in VERSIONS:
+        raise DragNoiseError(f"the points have version {version!r}, this reads 1 and 2; place them again or update.")
     if not isinstance(value["pairs"], list):
         raise DragNoiseError(f"the points' pairs are {type(value['pairs']).__name__}, not a list; place them again.")
     pairs = []
@@ -167,7 +229,15 @@ def _pairs_of_own_form(value: dict) -> tuple[list, Any, Any]:
                 raise DragNoiseError(f"pair {number} has no {role}; set it or remove the pair.")
             ends.append(_point(entry[role], f"{role} of pair {number}"))
         pairs.append(tuple(ends))
-    return pairs, value.get("width"), value.get("height")
+    return pairs
+
+
+def _pins(value: Any) -> list[Point]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise DragNoiseError(f"the points' pins are {type(value).__name__}, not a list; place them again.")
+    return [_point(pin, f"pin {number}") for number, pin in enumerate(value, 1)]
 
 
 def _pairs_of_lists(value: Any) -> list:

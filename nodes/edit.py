@@ -1,6 +1,7 @@
 """Everything in one node, and edits on disk."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import folder_paths
@@ -12,7 +13,6 @@ from torch.nn import functional
 from ..dragnoise_core.edit import load_edit, save_edit
 from ..dragnoise_core.errors import DragNoiseError
 from ..dragnoise_core.identity import keep_pixels
-from ..dragnoise_core.points import DragPoints
 from ..dragnoise_core.schedule import ddim_sigmas
 from .host.plain_unet import Speed
 from .host.progress import NodeProgress, describe, show_text
@@ -97,7 +97,7 @@ class DragNoiseEdit(io.ComfyNode):
         points = points.scaled(width, height)
         multiple = vae.spacial_compression_encode()
         padded = _padded(picture, multiple)
-        on_padded = DragPoints(padded.shape[-1], padded.shape[-2], points.handles, points.targets)
+        on_padded = replace(points, width=padded.shape[-1], height=padded.shape[-2])
         if mask is not None:
             mask = mask.reshape(-1, 1, *mask.shape[-2:])[:1].float()
             mask = _padded(functional.interpolate(mask, (height, width), mode="nearest"), multiple)[0]

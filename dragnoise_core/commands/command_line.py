@@ -60,7 +60,12 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("image", metavar="IMAGE", help="picture file of any size")
     parser.add_argument(
-        "--drag", action="append", metavar="X,Y:X,Y", help="handle and target in pixels of the picture; repeat for more"
+        "--drag", action="append", metavar="X,Y:X,Y[@R]",
+        help="handle and target in pixels of the picture, and the reach: what lies within R pixels of the handle moves "
+        "along (default: as the method sees it); repeat for more",
+    )  # fmt: skip
+    parser.add_argument(
+        "--pin", action="append", metavar="X,Y", help="a point of the picture that stays; repeat for more"
     )
     parser.add_argument("--points", metavar="FILE", help="the points as JSON instead")
     parser.add_argument("--mask", metavar="FILE", help="picture that is white where the result may change")

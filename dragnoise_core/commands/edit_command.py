@@ -13,7 +13,7 @@ from ..configuration import preset
 from ..drawing import save_gif, save_picture
 from ..edit import load_edit, save_edit
 from ..errors import DragNoiseError
-from ..points import MAX_TEXT_BYTES, DragPoints, parse_drag
+from ..points import MAX_TEXT_BYTES, DragPoints, parse_drag, parse_pin
 from ..progress import Callback, Progress
 from ..schedule import ddim_sigmas, scaled_linear_sigmas
 from ..standalone.images import load_image, load_mask
@@ -92,8 +92,11 @@ def _gif_output(name: str) -> Path:
 def _points(options: Namespace, picture: Image.Image) -> DragPoints:
     if bool(options.drag) == bool(options.points):
         raise DragNoiseError('no points or two kinds of them; give either --drag "x,y:x,y" or --points FILE.')
+    pins = [parse_pin(text) for text in options.pin or ()]
     if options.drag:
-        return DragPoints.from_pairs([parse_drag(text) for text in options.drag], *picture.size)
+        drags = [parse_drag(text) for text in options.drag]
+        pairs, reaches = [(handle, target) for handle, target, _ in drags], [reach for _, _, reach in drags]
+        return DragPoints.from_pairs(pairs, *picture.size, reaches, pins)
     path = Path(options.points)
     if not path.is_file():
         raise DragNoiseError(f"no points file at {path}; check the name.")
@@ -103,7 +106,8 @@ def _points(options: Namespace, picture: Image.Image) -> DragPoints:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DragNoiseError(f"{path} cannot be read as text ({error}); give a JSON file.") from error
-    return DragPoints.parse(text, *picture.size)
+    points = DragPoints.parse(text, *picture.size)
+    return replace(points, pins=(*points.pins, *pins))
 
 
 def _both(bars: ProgressBars, recorder: ProcessRecorder | None) -> Callback:

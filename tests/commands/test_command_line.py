@@ -90,6 +90,17 @@ def test_points_from_a_file_and_a_mask_of_another_size(place, fast):
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
 
 
+def test_reaches_and_pins_come_from_options_and_pins_add_to_a_file(place, fast):
+    save = ["--save-edit", "e.safetensors", "--out", "a.png"]
+    drags = ["--drag", f"{DRAG}@12.5", "--drag", "80,70:70,60", "--pin", "10,20"]
+    assert main(["edit", "picture.png", *drags, *save, *fast]) == 0
+    points = load_edit("e.safetensors").points
+    assert points.reaches == (12.5, None) and points.pins == ((10, 20),)
+    Path("points.json").write_text(points.to_json())
+    assert main(["edit", "picture.png", "--points", "points.json", "--pin", "90,70", *save, *fast]) == 0
+    assert load_edit("e.safetensors").points.pins == ((10, 20), (90, 70))
+
+
 def test_points_on_their_targets_are_said_to_change_nothing(place, fast, capsys):
     assert main(["edit", "picture.png", "--drag", "30,30:30,30", *fast]) == 0
     assert "nothing was changed" in capsys.readouterr().out

@@ -43,6 +43,24 @@ def test_with_a_path_the_handle_is_drawn_where_the_path_ends():
     assert drawn.getpixel((80, 120)) == drawing.PATH
 
 
+def test_a_reach_is_a_ring_and_a_pin_a_mark_where_they_are():
+    points = DragPoints.from_pairs([((100, 100), (110, 100))], 256, 256, [60], [(220, 40)])
+    drawn = draw_drag(grey(256, 256), points)
+    changed = (numpy.asarray(drawn) != 128).any(-1)
+    rows, columns = changed.nonzero()
+    radius = numpy.hypot(columns + 0.5 - 100, rows + 0.5 - 100)
+    angles = numpy.degrees(numpy.arctan2(rows - 99.5, columns - 99.5))[numpy.abs(radius - 60) < 1].astype(int)
+    assert len(set(angles)) > 350, "the ring is closed"
+    assert not ((radius > 24) & (radius < 56)).any() and not ((radius > 64) & (radius < 120)).any()
+    assert centroid(drawn, drawing.PIN) == pytest.approx((220, 40), abs=0.6)
+
+
+@pytest.mark.parametrize("reach", [0.01, 700, 65536])
+def test_any_reach_can_be_drawn(reach):
+    points = DragPoints.from_pairs([((32, 24), (40, 24))], 64, 48, [reach])
+    assert draw_drag(grey(64, 48), points).size == (64, 48)
+
+
 def test_only_what_the_mask_names_is_tinted():
     mask = torch.zeros(8, 8)
     mask[:4] = 1

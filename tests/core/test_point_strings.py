@@ -25,6 +25,8 @@ def test_reads_what_the_file_says(case):
     assert [points.width, points.height] == case["size"]
     pairs = [[list(handle), list(target)] for handle, target in zip(points.handles, points.targets, strict=True)]
     assert pairs == case["pairs"]
+    assert list(points.reaches) == case.get("reaches", [None] * len(pairs))
+    assert [list(pin) for pin in points.pins] == case.get("pins", [])
     assert DragPoints.parse(points.to_json()) == points
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dragnoise_core.errors import DragNoiseError
-from dragnoise_core.points import DragPoints, parse_drag
+from dragnoise_core.points import DragPoints, parse_drag, parse_pin
 
 PAIRS = [((10.5, 20.0), (30.0, 40.0)), ((1.0, 2.0), (3.0, 4.0))]
 coordinates = st.floats(0, 100, width=32)
@@ -15,10 +15,39 @@ pairs = st.lists(
 )
 
 
-@given(pairs)
-def test_json_brings_the_same_points_back(value):
-    points = DragPoints.from_pairs(value, 100, 100)
+reaches = st.none() | st.floats(0.01, 65536)
+
+
+@given(pairs, st.data())
+def test_json_brings_the_same_points_back(value, data):
+    around = data.draw(st.just([]) | st.lists(reaches, min_size=len(value), max_size=len(value)))
+    pins = data.draw(st.lists(st.tuples(coordinates, coordinates), max_size=64))
+    points = DragPoints.from_pairs(value, 100, 100, around, pins)
     assert DragPoints.parse(points.to_json()) == points
+    assert (json.loads(points.to_json())["version"] == 2) == bool(pins or any(around))
+
+
+def test_a_reach_keeps_its_share_of_the_pictures_area():
+    points = DragPoints.from_pairs(PAIRS, 100, 50, (10.0, None), [(50, 25)])
+    scaled = points.scaled(400, 50)
+    assert scaled.reaches == (20.0, None)
+    assert scaled.pins == ((200.0, 25.0),)
+    assert points.scaled(65536, 65536).scaled(1, 1).reaches[0] >= 0.01, "a reach is never scaled to nothing"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"reaches": (5.0,)}, "1 reaches for 2 pairs"),
+        ({"reaches": (5.0, 0.0)}, "reach of pair 2 is 0.0; give pixels from 0.01 to 65536, or leave it out"),
+        ({"reaches": (float("nan"), None)}, "reach of pair 1 is nan"),
+        ({"pins": ((1.0, 2.0), (101.0, 2.0))}, r"pin 2 is \(101, 2\), outside"),
+        ({"pins": ((1.0, 2.0),) * 65}, "65 pins; at most 64"),
+    ],
+)
+def test_bad_reaches_and_pins_are_refused_by_name(more, said):
+    with pytest.raises(DragNoiseError, match=said):
+        DragPoints.from_pairs(PAIRS, 100, 100, **more)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +83,7 @@ def test_own_form_scales_to_the_picture_asked_for():
         ("[]", "no point pair"),
         ("5", "int"),
         ("null", "NoneType"),
-        ('{"version":2,"width":9,"height":9,"pairs":[]}', "version 2"),
+        ('{"version":3,"width":9,"height":9,"pairs":[]}', "version 3"),
         ('{"version":1,"width":9,"height":9,"pairs":[]}', "no point pair"),
         ('{"version":1,"width":9,"height":9,"pairs":{}}', "dict"),
         (
@@ -114,11 +143,20 @@ def test_places_on_the_grid_may_lie_between_cells():
 
 
 def test_drags_are_read_from_the_command_lines_form():
-    assert parse_drag("10,20:30.5,40") == ((10, 20), (30.5, 40))
-    assert parse_drag(" 10 , 20 : .5 , 40. ") == ((10, 20), (0.5, 40))
+    assert parse_drag("10,20:30.5,40") == ((10, 20), (30.5, 40), None)
+    assert parse_drag(" 10 , 20 : .5 , 40. @ 12.5 ") == ((10, 20), (0.5, 40), 12.5)
+    assert parse_pin("60, 80.5") == (60, 80.5)
 
 
-@pytest.mark.parametrize("text", ["", "1,2", "1,2:3", "1,2:3,4,5", "a,b:c,d", "1,2:nan,4", "1,2;3,4", "1e9,2:3,4"])
+@pytest.mark.parametrize(
+    "text", ["", "1,2", "1,2:3", "1,2:3,4,5", "a,b:c,d", "1,2:nan,4", "1,2;3,4", "1e9,2:3,4", "1,2:3,4@", "1,2@5:3,4"]
+)
 def test_other_drags_are_refused(text):
     with pytest.raises(DragNoiseError, match="x,y:x,y"):
         parse_drag(text)
+
+
+@pytest.mark.parametrize("text", ["", "1", "1,2,3", "1:2", "a,b", "1,2@3"])
+def test_other_pins_are_refused(text):
+    with pytest.raises(DragNoiseError, match='"x,y"'):
+        parse_pin(text)

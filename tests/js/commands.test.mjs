@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import * as commands from "../../js/point_picker/model/commands.js";
-import { MAX_PAIRS, parsePoints, serialisePoints } from "../../js/point_picker/model/points_text.js";
+import { MAX_PAIRS, MAX_PINS, parsePoints, serialisePoints } from "../../js/point_picker/model/points_text.js";
 import { randomNumbers } from "./random.mjs";
 import { randomCommand } from "./random_command.mjs";
 
@@ -36,10 +36,47 @@ test("no pair beyond the 64th", () => {
   assert.equal(commands.addHandle(full, [3, 3]), full);
 });
 
+test("a reach belongs to its pair; 0 takes it away", () => {
+  const state = withPairs([[10, 10], [20, 10]], [[30, 30], null]);
+  const reaching = commands.setReach(state, 0, 12.34);
+  assert.deepEqual(reaching.pairs, [{ handle: [10, 10], target: [20, 10], reach: 12.3 }, state.pairs[1]]);
+  assert.equal(commands.setReach(reaching, 0, 12.31), reaching, "the same reach is no step");
+  assert.equal(commands.setReach(state, 0, 0), state);
+  assert.deepEqual(commands.setReach(reaching, 0, 0).pairs, state.pairs);
+  assert.deepEqual(commands.setReach(reaching, 0, -3).pairs, state.pairs);
+  assert.equal(commands.setReach(state, 1, 0.2).pairs[1].reach, 1, "a ring that can be seen");
+  assert.equal(commands.setReach(state, 1, 1e9).pairs[1].reach, 65536);
+  assert.equal(commands.movePair(reaching, 0, 5, 5).pairs[0].reach, 12.3);
+  assert.equal(commands.setEnd(reaching, 0, "handle", [1, 1]).pairs[0].reach, 12.3);
+});
+
+test("pins are placed, moved and removed inside the picture, at most 64", () => {
+  const one = commands.addPin(empty, [-5, 20]);
+  assert.deepEqual(one.pins, [[0, 20]]);
+  const two = commands.addPin(one, [50, 25]);
+  assert.deepEqual(commands.movePin(two, 0, [7, 99]).pins, [[7, 50], [50, 25]]);
+  assert.deepEqual(commands.removePin(two, 0).pins, [[50, 25]]);
+  assert.deepEqual(commands.removeAllPoints({ ...two, ...withPairs([[1, 1], [2, 2]]), pins: two.pins }), empty);
+  const full = { ...empty, pins: Array(MAX_PINS).fill([1, 1]) };
+  assert.equal(commands.addPin(full, [2, 2]), full);
+});
+
+test("reaches and pins are scaled with the picture, and pins that do not fit are counted", () => {
+  const pairs = [{ handle: [10, 10], target: [40, 40], reach: 10 }];
+  const state = { ...empty, pairs, pins: [[50, 25], [90, 10]] };
+  const { state: doubled } = commands.fittedToPicture(state, { width: 200, height: 100 });
+  assert.equal(doubled.pairs[0].reach, 20);
+  assert.deepEqual(doubled.pins, [[100, 50], [180, 20]]);
+  const { state: fitted, lost } = commands.fittedToPicture(state, { width: 60, height: 400 });
+  assert.equal(lost, 1);
+  assert.deepEqual(fitted.pins, [[50, 25]]);
+  assert.deepEqual(fitted.pairs, pairs);
+});
+
 test("removing keeps the others in order", () => {
   const state = withPairs([[1, 1], [2, 2]], [[3, 3], [4, 4]], [[5, 5], null]);
   assert.deepEqual(commands.removePair(state, 1).pairs.map((pair) => pair.handle[0]), [1, 5]);
-  assert.deepEqual(commands.removeAllPairs(state).pairs, []);
+  assert.deepEqual(commands.removeAllPoints(state).pairs, []);
 });
 
 test("the mask is the list of what was done to it", () => {
@@ -72,7 +109,7 @@ test("another picture of another shape keeps what fits and counts the rest", () 
   assert.deepEqual([fitted.width, fitted.height], [60, 400]);
 });
 
-test("random commands keep every point inside, at most 64 pairs, one waiting; the text reads back", () => {
+test("random commands keep every point inside, at most 64 pairs and pins, one waiting; the text reads back", () => {
   for (let seed = 1; seed <= 60; seed++) {
     const random = randomNumbers(seed);
     let state = empty;
@@ -81,14 +118,15 @@ test("random commands keep every point inside, at most 64 pairs, one waiting; th
       const next = randomCommand(state, random);
       assert.equal(JSON.stringify(state), before, "a state is never changed in place");
       state = next;
-      assert.ok(state.pairs.length <= MAX_PAIRS);
+      assert.ok(state.pairs.length <= MAX_PAIRS && state.pins.length <= MAX_PINS);
       assert.ok(state.pairs.filter((pair) => !pair.target).length <= 1);
-      for (const [x, y] of state.pairs.flatMap((pair) => [pair.handle, pair.target]).filter(Boolean)) {
+      const ends = state.pairs.flatMap((pair) => [pair.handle, pair.target]).filter(Boolean);
+      for (const [x, y] of [...ends, ...state.pins]) {
         assert.ok(x >= 0 && x <= state.width && y >= 0 && y <= state.height, `${x}, ${y} in ${state.width} x ${state.height}`);
       }
-      if (!state.pairs.length) continue;
-      const { width, height, pairs } = state;
-      assert.deepEqual(parsePoints(serialisePoints(state)), { width, height, pairs });
+      if (!state.pairs.length && !state.pins.length) continue;
+      const { width, height, pairs, pins } = state;
+      assert.deepEqual(parsePoints(serialisePoints(state)), { width, height, pairs, pins });
     }
   }
 });

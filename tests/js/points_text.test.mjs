@@ -10,15 +10,17 @@ function parse({ text, stage }) {
   return parsePoints(text, stage && { width: stage[0], height: stage[1] });
 }
 
-function plain({ width, height, pairs }) {
-  return { size: [width, height], pairs: pairs.map(({ handle, target }) => [handle, target]) };
+function plain({ width, height, pairs, pins }) {
+  const ends = pairs.map(({ handle, target }) => [handle, target]);
+  return { size: [width, height], pairs: ends, reaches: pairs.map(({ reach }) => reach ?? null), pins };
 }
 
 for (const kind of ["valid", "pending"]) {
   for (const example of strings[kind]) {
     test(`reads, ${kind}: ${example.name}`, () => {
       const read = parse(example);
-      assert.deepEqual(plain(read), { size: example.size, pairs: example.pairs });
+      const { size, pairs, reaches = pairs.map(() => null), pins = [] } = example;
+      assert.deepEqual(plain(read), { size, pairs, reaches, pins });
       assert.deepEqual(parsePoints(serialisePoints(read)), read, "what is written is read back");
     });
   }
@@ -39,6 +41,15 @@ test("refuses a text that is too long, before reading it", () => {
   assert.throws(() => parsePoints(`"${"\u{1F600}".repeat(MAX_TEXT_BYTES / 4)}"`), /longer/);
 });
 
-test("no pair is the empty string", () => {
-  assert.equal(serialisePoints({ width: 8, height: 8, pairs: [] }), "");
+test("no pair and no pin is the empty string", () => {
+  assert.equal(serialisePoints({ width: 8, height: 8, pairs: [], pins: [] }), "");
+});
+
+test("what has neither reach nor pin is written as version 1", () => {
+  const pair = { handle: [1, 2], target: [3, 4] };
+  const versionOf = (pairs, pins) => JSON.parse(serialisePoints({ width: 8, height: 8, pairs, pins })).version;
+  assert.equal(versionOf([pair], []), 1);
+  assert.equal(versionOf([pair, { ...pair, reach: 2 }], []), 2);
+  assert.equal(versionOf([pair], [[1, 1]]), 2);
+  assert.equal(versionOf([], [[1, 1]]), 2);
 });

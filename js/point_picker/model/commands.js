@@ -1,18 +1,22 @@
 /**
  * Commands: pure functions from one state to the next.
  *
- * A state is {width, height, pairs, mask}: the picture's size in pixels, pairs of {handle, target} with points [x, y]
- * in picture pixels (target null while it waits for the second click), and the mask as the list of operations that
- * paint it. States are never changed in place, so that history can keep them.
+ * A state is {width, height, pairs, pins, mask}: the picture's size in pixels, pairs of {handle, target} with points
+ * [x, y] in picture pixels (target null while it waits for the second click) and perhaps a reach in pixels, pins (points
+ * that stay), and the mask as the list of operations that paint it. States are never changed in place, so that history
+ * can keep them.
  *
  * Mask operations: {kind: "stroke", erase, diameter, points}, {kind: "invert"} and {kind: "file", name, width, height}:
  * an uploaded mask, laid over width x height pixels, or over the whole picture where these are absent.
  */
 
-import { MAX_PAIRS, scaledPoints } from "./points_text.js";
+import { clampReach, MAX_PAIRS, MAX_PINS, scaledPoints } from "./points_text.js";
+
+/** The smallest reach that a person draws: no picture shows a smaller ring. */
+const LEAST_REACH = 1;
 
 export function emptyState(width, height) {
-  return { width, height, pairs: [], mask: [] };
+  return { width, height, pairs: [], pins: [], mask: [] };
 }
 
 /** Index of the pair that waits for its target, or -1. */
@@ -33,7 +37,8 @@ export function setEnd(state, index, end, point) {
 
 /** Move handle and target together by (dx, dy), as far as the picture allows for both. */
 export function movePair(state, index, dx, dy) {
-  const ends = Object.entries(state.pairs[index]).filter(([, point]) => point);
+  const { handle, target } = state.pairs[index];
+  const ends = Object.entries({ handle, target }).filter(([, point]) => point);
   const room = (axis, delta, size) => {
     const values = ends.map(([, point]) => point[axis]);
     return clamp(delta, -Math.min(...values), size - Math.max(...values));
@@ -47,8 +52,30 @@ export function removePair(state, index) {
   return { ...state, pairs: state.pairs.filter((_, other) => other !== index) };
 }
 
-export function removeAllPairs(state) {
-  return { ...state, pairs: [] };
+export function removeAllPoints(state) {
+  return { ...state, pairs: [], pins: [] };
+}
+
+/** What lies within `reach` pixels of the handle moves along, to a tenth of a pixel; 0 leaves that to the method. */
+export function setReach(state, index, reach) {
+  const { reach: old, ...pair } = state.pairs[index];
+  const next = reach > 0 ? clampReach(Math.max(tenth(reach), LEAST_REACH)) : undefined;
+  if (next === old) return state;
+  return withPair(state, index, next ? { ...pair, reach: next } : pair);
+}
+
+/** Add a point that stays. The same state when there are 64 already. */
+export function addPin(state, point) {
+  if (state.pins.length >= MAX_PINS) return state;
+  return { ...state, pins: [...state.pins, inside(state, point)] };
+}
+
+export function movePin(state, index, point) {
+  return { ...state, pins: state.pins.with(index, inside(state, point)) };
+}
+
+export function removePin(state, index) {
+  return { ...state, pins: state.pins.filter((_, other) => other !== index) };
 }
 
 /** Paint or erase a stroke of the mask: `points` in picture pixels, `diameter` too. */
@@ -88,7 +115,7 @@ export function scaled(state, { width, height }) {
 
 /**
  * The state on another picture: resized when the shape is the same; else what still fits stays where it is.
- * Returns {state, lost}: lost counts the pairs that lie outside the new picture and were dropped.
+ * Returns {state, lost}: lost counts the pairs and pins that lie outside the new picture and were dropped.
  */
 export function fittedToPicture(state, { width, height }) {
   const sameShape = Math.abs((state.width * height) / (state.height * width) - 1) < 0.01;
@@ -100,7 +127,9 @@ export function fittedToPicture(state, { width, height }) {
       ? { ...operation, width: state.width, height: state.height }
       : operation,
   );
-  return { state: { width, height, pairs, mask }, lost: state.pairs.length - pairs.length };
+  const pins = state.pins.filter(fits);
+  const lost = state.pairs.length - pairs.length + state.pins.length - pins.length;
+  return { state: { width, height, pairs, pins, mask }, lost };
 }
 
 function withPair(state, index, pair) {
@@ -109,8 +138,11 @@ function withPair(state, index, pair) {
 
 /** The nearest point of the picture, to a tenth of a pixel. */
 function inside({ width, height }, [x, y]) {
-  const tenth = (value) => Math.round(value * 10) / 10;
   return [tenth(clamp(x, 0, width)), tenth(clamp(y, 0, height))];
+}
+
+function tenth(value) {
+  return Math.round(value * 10) / 10;
 }
 
 function clamp(value, low, high) {

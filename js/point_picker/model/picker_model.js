@@ -40,7 +40,7 @@ export class PickerModel {
     return this.#shown.state;
   }
 
-  /** The stored string. A text that was loaded stays as it is until the first change of a pair. */
+  /** The stored string. A text that was loaded stays as it is until the first change of a point. */
   get text() {
     const { source, ...state } = this.#history.state;
     return source ?? serialisePoints(state);
@@ -53,8 +53,8 @@ export class PickerModel {
 
   /** The size of the picture that the stored points and mask were placed on; null when there are none. */
   get ownSize() {
-    const { width, height, pairs, mask, sizeless } = this.#history.state;
-    return (pairs.length || mask.length) && !sizeless ? { width, height } : null;
+    const { width, height, pairs, pins, mask, sizeless } = this.#history.state;
+    return (pairs.length || pins.length || mask.length) && !sizeless ? { width, height } : null;
   }
 
   get canUndo() {
@@ -108,7 +108,7 @@ export class PickerModel {
   /**
    * Show another stage. Points of another size are shown scaled, as Python reads them, and stored as they were.
    * When the points belong to the picture shown until now and `otherPicture` is shown instead, those that fit are
-   * kept; returns how many pairs did not.
+   * kept; returns how many pairs and pins did not.
    */
   setStage({ width, height }, otherPicture = false) {
     const old = this.stage;
@@ -117,7 +117,7 @@ export class PickerModel {
     this.stage = { width, height };
     const { state } = this.#history;
     const belongs = state.width === old.width && state.height === old.height;
-    const anything = state.pairs.length || state.mask.length;
+    const anything = state.pairs.length || state.pins.length || state.mask.length;
     if (state.source !== undefined && (state.problem || state.sizeless)) {
       this.#history = new History({ ...this.#read(state.source), mask: scaled(state, this.stage).mask });
     } else if (otherPicture && belongs && anything) {
@@ -147,8 +147,8 @@ export class PickerModel {
     this.#draft = null;
     if (unchanged) return this.#notify("change");
     const { source, problem, sizeless, ...clean } = state;
-    const { pairs, width, height } = this.#history.state;
-    const samePoints = state.pairs === pairs && state.width === width && state.height === height;
+    const { pairs, pins, width, height } = this.#history.state;
+    const samePoints = state.pairs === pairs && state.pins === pins && state.width === width && state.height === height;
     this.#history.push(samePoints ? state : clean);
     this.#keepSelection(before, state.pairs);
     this.#notify("commit");

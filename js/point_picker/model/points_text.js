@@ -1,13 +1,16 @@
 /**
  * Points as text. The same forms, and the same refusals, as DragPoints.parse in dragnoise_core/points.py;
- * tests/support/point_strings.json is read by the tests of both. One form more is read here: a pair whose target
- * is null, because a person may save the workflow between the two clicks.
+ * tests/support/point_strings.json is read by the tests of both. Two forms more are read here: a pair whose
+ * target is null, and pins without a pair, because a person may save the workflow in between.
  */
 
-export const VERSION = 1;
+/** Version 2 adds reaches and pins; what has neither is written as version 1, which earlier releases read too. */
+const VERSIONS = [1, 2];
 export const MAX_PAIRS = 64;
+export const MAX_PINS = 64;
 export const MAX_TEXT_BYTES = 64 * 1024;
 export const MAX_SIDE = 65536;
+const [MIN_REACH, MAX_REACH] = [0.01, MAX_SIDE];
 
 /** What is wrong with a text, in words that say what to do. */
 export class PointsError extends Error {}
@@ -17,34 +20,43 @@ export class PointsError extends Error {}
  * one track of {x, y}, or DragBench's flat [[x, y], ...], alternating, bare or under "points".
  *
  * `stage` ({width, height} or null) is the picture's size: needed by the forms that carry none; a form that carries
- * its own is scaled to it. Returns {width, height, pairs: [{handle: [x, y], target: [x, y] or null}]}.
- * Throws PointsError naming the pair that is wrong.
+ * its own is scaled to it. Returns {width, height, pairs: [{handle: [x, y], target: [x, y] or null, reach}], pins:
+ * [[x, y], ...]}; a pair without a reach has no such key. Throws PointsError naming the pair
+ * that is wrong.
  */
 export function parsePoints(text, stage = null) {
   const value = readJson(text);
   const ownForm = isObject(value) && "pairs" in value;
   const points = ownForm
     ? pointsOfOwnForm(value)
-    : { ...stage, pairs: pairsOfLists(isObject(value) ? value.points : value) };
+    : { ...stage, pairs: pairsOfLists(isObject(value) ? value.points : value), pins: [] };
   checkPoints(points);
   return stage ? scaledPoints(points, stage) : points;
 }
 
-/** Write {width, height, pairs} as the versioned JSON form; no pair at all is the empty string. */
-export function serialisePoints({ width, height, pairs }) {
-  if (!pairs.length) return "";
-  return JSON.stringify({ version: VERSION, width, height, pairs });
+/** Write {width, height, pairs, pins} as the versioned JSON form; nothing at all is the empty string. */
+export function serialisePoints({ width, height, pairs, pins }) {
+  if (!pairs.length && !pins.length) return "";
+  const version = pins.length || pairs.some(({ reach }) => reach) ? 2 : 1;
+  return JSON.stringify({ version, width, height, pairs, ...(pins.length && { pins }) });
 }
 
-/** The same points on the picture resized to `stage`. */
+/** The same points on the picture resized to `stage`; a reach's circle keeps its share of the area. */
 export function scaledPoints(points, { width, height }) {
   if (width === points.width && height === points.height) return points;
-  const scale = ([x, y]) => [
-    Math.min((x * width) / points.width, width),
-    Math.min((y * height) / points.height, height),
-  ];
-  const pairs = points.pairs.map(({ handle, target }) => ({ handle: scale(handle), target: target && scale(target) }));
-  return { ...points, width, height, pairs };
+  const [factorX, factorY] = [width / points.width, height / points.height];
+  const scale = ([x, y]) => [Math.min(x * factorX, width), Math.min(y * factorY, height)];
+  const pairs = points.pairs.map(({ handle, target, reach }) => ({
+    handle: scale(handle),
+    target: target && scale(target),
+    ...(reach && { reach: clampReach(reach * Math.sqrt(factorX * factorY)) }),
+  }));
+  return { ...points, width, height, pairs, pins: points.pins.map(scale) };
+}
+
+/** The nearest reach that both readers take. */
+export function clampReach(reach) {
+  return Math.min(Math.max(reach, MIN_REACH), MAX_REACH);
 }
 
 function readJson(text) {
@@ -59,9 +71,9 @@ function readJson(text) {
 }
 
 function pointsOfOwnForm(value) {
-  if (value.version !== VERSION) {
+  if (!VERSIONS.includes(value.version)) {
     const version = JSON.stringify(value.version);
-    throw new PointsError(`the points have version ${version}, this reads version ${VERSION}; place them again or update.`);
+    throw new PointsError(`the points have version ${version}, this reads 1 and 2; place them again or update.`);
   }
   if (!Array.isArray(value.pairs)) throw new PointsError("the points' pairs are not a list; place them again.");
   const pairs = value.pairs.map((entry, index) => {
@@ -71,9 +83,12 @@ function pointsOfOwnForm(value) {
     }
     const handle = readPoint(entry.handle, `handle of pair ${number}`);
     const target = (entry.target ?? null) === null ? null : readPoint(entry.target, `target of pair ${number}`);
-    return { handle, target };
+    return { handle, target, ...((entry.reach ?? null) !== null && { reach: entry.reach }) };
   });
-  return { width: value.width, height: value.height, pairs };
+  const pins = value.pins ?? [];
+  if (!Array.isArray(pins)) throw new PointsError("the points' pins are not a list; place them again.");
+  const read = pins.map((pin, index) => readPoint(pin, `pin ${index + 1}`));
+  return { width: value.width, height: value.height, pairs, pins: read };
 }
 
 function pairsOfLists(value) {
@@ -95,7 +110,7 @@ function pairsOfLists(value) {
   });
 }
 
-function checkPoints({ width, height, pairs }) {
+function checkPoints({ width, height, pairs, pins }) {
   if (width === undefined || height === undefined || width === null || height === null) {
     throw new PointsError("the points carry no picture size; give the picture's width and height.");
   }
@@ -104,18 +119,26 @@ function checkPoints({ width, height, pairs }) {
       throw new PointsError(`picture ${name} is ${JSON.stringify(side)}; give whole pixels from 1 to ${MAX_SIDE}.`);
     }
   }
-  if (!pairs.length) throw new PointsError("no point pair; place at least one handle and its target.");
+  if (!pairs.length && !pins.length) throw new PointsError("no point pair; place at least one handle and its target.");
   if (pairs.length > MAX_PAIRS) throw new PointsError(`${pairs.length} point pairs; at most ${MAX_PAIRS} are possible.`);
-  pairs.forEach((pair, index) => {
-    for (const [end, point] of Object.entries(pair)) {
-      if (point === null) continue;
-      const name = `${end} of pair ${index + 1}`;
-      if (!point.every(Number.isFinite)) throw new PointsError(`${name} is ${point}; give two finite numbers, x and y.`);
-      if (point[0] < 0 || point[0] > width || point[1] < 0 || point[1] > height) {
-        throw new PointsError(`${name} is (${point.join(", ")}), outside the picture of ${width} x ${height}; move it inside.`);
-      }
+  if (pins.length > MAX_PINS) throw new PointsError(`${pins.length} pins; at most ${MAX_PINS} are possible.`);
+  pairs.forEach(({ handle, target, reach }, index) => {
+    checkPoint(handle, `handle of pair ${index + 1}`, width, height);
+    if (target) checkPoint(target, `target of pair ${index + 1}`, width, height);
+    if (reach !== undefined && !(isNumber(reach) && reach >= MIN_REACH && reach <= MAX_REACH)) {
+      const said = String(JSON.stringify(reach)).slice(0, 80);
+      const range = `${MIN_REACH} to ${MAX_REACH}`;
+      throw new PointsError(`reach of pair ${index + 1} is ${said}; give pixels from ${range}, or leave it out.`);
     }
   });
+  pins.forEach((pin, index) => checkPoint(pin, `pin ${index + 1}`, width, height));
+}
+
+function checkPoint(point, name, width, height) {
+  if (!point.every(Number.isFinite)) throw new PointsError(`${name} is ${point}; give two finite numbers, x and y.`);
+  if (point[0] < 0 || point[0] > width || point[1] < 0 || point[1] > height) {
+    throw new PointsError(`${name} is (${point.join(", ")}), outside the picture of ${width} x ${height}; move it inside.`);
+  }
 }
 
 function readPoint(value, name) {

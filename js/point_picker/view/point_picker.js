@@ -149,7 +149,7 @@ export class PointPicker {
         stage.render("points");
       },
       remove: step(() => model.selected && model.commit(commands.removePair(model.state, model.selected.index))),
-      removeAll: step(() => model.commit(commands.removeAllPairs(model.state))),
+      removeAll: step(() => model.commit(commands.removeAllPoints(model.state))),
       invertMask: step(() => {
         this.showMask();
         model.commit(commands.invertMask(model.state));
