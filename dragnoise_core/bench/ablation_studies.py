@@ -23,7 +23,7 @@ from ..optimisation import optimise
 from ..points import DragPoints
 from ..sampling import sample
 from ..schedule import ddim_sigmas, to_variance_preserving
-from ..standalone.models import LoadedModel
+from ..standalone.loaded_model import LoadedModel
 from .cut_unet import CutUNet, cut_names
 from .methods import drag_noise
 from .opponents.drag_diffusion import DragDiffusionSettings, drag_diffusion

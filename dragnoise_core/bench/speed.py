@@ -23,7 +23,8 @@ from ..optimisation import optimise
 from ..points import DragPoints
 from ..schedule import ddim_sigmas, nearest_timestep, scaled_linear_sigmas
 from ..standalone.diffusers_unet import DiffusersSplitUNet
-from ..standalone.models import freeze, load_model, usable_device
+from ..standalone.loaded_model import freeze
+from ..standalone.models import load_model, usable_device
 
 SD15 = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
 # So small that no point ever moves: every run takes all its iterations.

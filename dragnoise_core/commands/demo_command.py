@@ -13,7 +13,8 @@ from ..errors import DragNoiseError
 from ..metrics import mean_distance, psnr
 from ..points import DragPoints
 from ..progress import Progress
-from ..standalone.models import LoadedModel, load_model
+from ..standalone.loaded_model import LoadedModel
+from ..standalone.models import load_model
 from ..standalone.pipeline import edit_image
 from .process import ProcessRecorder
 from .terminal import ProgressBars, check_output, describe, say

@@ -17,7 +17,8 @@ from ..points import MAX_TEXT_BYTES, DragPoints, parse_drag, parse_pin
 from ..progress import Callback, Progress
 from ..schedule import ddim_sigmas, scaled_linear_sigmas
 from ..standalone.images import load_image, load_mask
-from ..standalone.models import LoadedModel, load_model
+from ..standalone.loaded_model import LoadedModel
+from ..standalone.models import load_model
 from ..standalone.pipeline import EditResult, apply_edit, edit_image
 from .process import ProcessRecorder
 from .terminal import ProgressBars, check_output, check_picture_output, describe, say

@@ -8,7 +8,7 @@ from ..drawing import draw_drag, to_picture
 from ..points import DragPoints
 from ..progress import Progress
 from ..standalone.images import fit
-from ..standalone.models import LoadedModel
+from ..standalone.loaded_model import LoadedModel
 
 
 class ProcessRecorder:

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import DragNoiseError
 from ..schedule import sigmas_from_betas
 from .diffusers_unet import PREDICTION_TYPES
-from .models import LoadedModel, freeze, freeze_autoencoder
+from .loaded_model import LoadedModel, freeze, freeze_autoencoder
 from .quick_layers import quicken
 
 # Stable Diffusion 1.x and 2.x, and SDXL: the pipelines whose parts make a model that can be dragged.

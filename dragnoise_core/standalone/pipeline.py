@@ -23,7 +23,7 @@ from ..sampling import sample
 from ..schedule import ddim_sigmas, to_variance_preserving
 from ..supervision import latent_mask
 from .images import fit, unfit
-from .models import LoadedModel
+from .loaded_model import LoadedModel
 
 
 @dataclass(frozen=True, eq=False)

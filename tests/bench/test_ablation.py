@@ -35,7 +35,7 @@ from dragnoise_core.inversion import invert
 from dragnoise_core.sampling import sample
 from dragnoise_core.schedule import scaled_linear_sigmas
 from dragnoise_core.split_unet import Decoded, Encoded
-from dragnoise_core.standalone.models import LoadedModel
+from dragnoise_core.standalone.loaded_model import LoadedModel
 
 PLAN = Plan(steps=10, iterations=3, learning_rates=(0.02, 0.5), budgets=(1, 2))
 QUICK = ["--steps", "10", "--iterations", "2", "--learning-rates", "0.1", "--budgets", "1,2", "--device", "cpu"]

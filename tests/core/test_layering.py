@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ LAYERS = {
 def relative_imports(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
-            yield node.level, node.module or ""
+            yield node.level, node.module or "", [alias.name for alias in node.names]
 
 
 def imported_modules(path):
@@ -43,10 +44,24 @@ def test_the_core_knows_no_host_and_only_its_ends_know_diffusers(path):
 @pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=lambda path: str(path.relative_to(CORE)))
 def test_imports_go_one_way(path):
     allowed = LAYERS.get(layer_of(path), ())
-    for level, module in relative_imports(path):
+    for level, module, _ in relative_imports(path):
         package = path.relative_to(CORE).parts[:-1]
         target = (*package[: len(package) - level + 1], *module.split("."))[0]
         assert target not in LAYERS or target == layer_of(path) or target in allowed, f"{path.name} imports {target}"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    modules = {path.relative_to(CORE).with_suffix("").parts: path for path in CORE.rglob("*.py")}
+    graph = {}
+    for name, path in modules.items():
+        package = name[:-1]
+        targets = set()
+        for level, module, names in relative_imports(path):
+            base = (*package[: len(package) - level + 1], *filter(None, module.split(".")))
+            # `from .folder import module` as well as `from .module import name`.
+            targets |= {target for target in (base, *((*base, one) for one in names)) if target in modules}
+        graph[name] = targets
+    list(TopologicalSorter(graph).static_order())  # raises CycleError
 
 
 def layer_of(path):

@@ -15,7 +15,8 @@ from dragnoise_core.errors import DragNoiseError
 from dragnoise_core.sampling import sample
 from dragnoise_core.schedule import ddim_sigmas, scaled_linear_sigmas, to_variance_exploding
 from dragnoise_core.standalone import diffusers_models
-from dragnoise_core.standalone.models import freeze, freeze_autoencoder, load_model
+from dragnoise_core.standalone.loaded_model import freeze, freeze_autoencoder
+from dragnoise_core.standalone.models import load_model
 
 
 def change_json(path, **changes):

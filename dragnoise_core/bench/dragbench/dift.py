@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...standalone.models import LoadedModel
+from ...standalone.loaded_model import LoadedModel
 
 TIMESTEP, BLOCK, ENSEMBLE, SEED = 261, 1, 8, 42
 CHANNELS = 64  # upsampled at once: all of them at a picture's size would take gigabytes

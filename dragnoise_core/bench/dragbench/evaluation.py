@@ -13,7 +13,8 @@ from tqdm import tqdm
 from ...drawing import to_tensor
 from ...errors import DragNoiseError
 from ...standalone.images import load_image
-from ...standalone.models import LoadedModel, load_model
+from ...standalone.loaded_model import LoadedModel
+from ...standalone.models import load_model
 from .appearance import RADII, drag_accuracy, outside_psnr
 from .dift import SEED, discs, distances, features, similarity
 from .fidelity import Metric, fidelity, load_lpips

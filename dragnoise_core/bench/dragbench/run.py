@@ -14,7 +14,7 @@ from ...configuration import PRESETS
 from ...drawing import save_picture
 from ...errors import DragNoiseError
 from ...schedule import ddim_sigmas
-from ...standalone.models import LoadedModel
+from ...standalone.loaded_model import LoadedModel
 from ...standalone.pipeline import PictureRun
 from ..methods import find_method
 from ..output import write_text

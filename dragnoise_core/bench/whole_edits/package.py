@@ -17,7 +17,7 @@ from ...optimisation import drag
 from ...points import DragPoints
 from ...sampling import sample
 from ...schedule import ddim_sigmas
-from ...standalone.models import LoadedModel
+from ...standalone.loaded_model import LoadedModel
 from ...standalone.pipeline import PictureRun
 from ..speed import LEARNING_RATE
 from .meter import GIBIBYTE, Meter, row, tell_iterations

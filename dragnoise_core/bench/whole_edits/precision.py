@@ -12,7 +12,7 @@ from ...gradient_steps import CELLS_PER_LATENT, FLOAT16_LOSS_SCALE
 from ...optimisation import optimise
 from ...points import DragPoints
 from ...schedule import ddim_sigmas, scaled_linear_sigmas
-from ...standalone.models import LoadedModel, freeze
+from ...standalone.loaded_model import LoadedModel, freeze
 from ...standalone.quick_layers import quicken
 from ...supervision import motion_loss
 from .package import STRENGTH, points_on

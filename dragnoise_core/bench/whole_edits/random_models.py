@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 from ...schedule import scaled_linear_sigmas
-from ...standalone.models import LoadedModel, freeze, freeze_autoencoder
+from ...standalone.loaded_model import LoadedModel, freeze, freeze_autoencoder
 from ...standalone.quick_layers import quicken
 
 TOKENS = 77
