@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ from ..demo.loader import load_keypoint_regressor
 from ..demo.scenes.bench_drags import bench_drag
 from ..errors import DragNoiseError
 from ..standalone.models import load_model, usable_device
-from .ablation_findings import NOTE, findings
 from .ablation_panels import TITLES, panels
 from .ablation_replacement import replacement_study
 from .ablation_studies import Plan, Row, Subject, block_study, start_study, stop_study, tap_study, variable_study
+from .ablation_tables import NOTE, tables
 from .output import say, write_text
 from .plots import check_matplotlib, save_plot
 from .speed import machine
@@ -38,22 +38,18 @@ MOST_DRAGS = 10_000
 
 
 def run_bench_ablation(options: Namespace) -> None:
-    """Run the studies, or read their results; write results, tables and plot; say what was found."""
-    check_matplotlib()
+    """Run the studies, or read their results; write results, tables and plot; print the tables."""
     if options.plot_only:
         results = read_results(Path(options.plot_only))
+        check_matplotlib()
         folder = Path(options.out or Path(options.plot_only).parent)
         folder.mkdir(parents=True, exist_ok=True)
     else:
         results, folder = _run(options)
-    found = findings(results["rows"])
-    text = _text(results, found)
+    text = _text(results)
     save_plot(folder / PLOT, panels(results["rows"]))
     write_text(folder / TABLES, text)
-    if options.json:
-        report = {name: value for name, value in results.items() if name != "rows"}
-        text = json.dumps({**report, "findings": {study: said for study, (_, said) in found.items()}}, indent=2)
-    say(text)
+    say(json.dumps(results, indent=2) if options.json else text)
 
 
 def _run(options: Namespace) -> tuple[dict[str, Any], Path]:
@@ -63,6 +59,7 @@ def _run(options: Namespace) -> tuple[dict[str, Any], Path]:
     if not options.minutes > 0:
         raise DragNoiseError(f"--minutes is {options.minutes}; choose a number above 0.")
     device = usable_device(options.device)
+    check_matplotlib()
     folder = Path(options.out or "out/ablation")
     folder.mkdir(parents=True, exist_ok=True)
     model, regressor = load_model("demo", str(device)), load_keypoint_regressor(device)
@@ -136,12 +133,10 @@ def read_results(path: Path) -> dict[str, Any]:
     return results
 
 
-def _text(results: dict[str, Any], found: dict[str, tuple[str, Sequence[str]]]) -> str:
+def _text(results: dict[str, Any]) -> str:
     settings = results["settings"]
-    parts = [
+    head = (
         f"Drags: {results['drags']} of seed {settings['seed']}, preset paper, no masks; {results['machine']}, "
         f"{results['seconds'] / 60:.1f} minutes.\n{NOTE}\n"
-    ]
-    for study, (table, sentences) in found.items():
-        parts.append(f"## {TITLES[study]}\n\n{table}\n" + "\n".join(f"- {sentence}" for sentence in sentences) + "\n")
-    return "\n".join(parts)
+    )
+    return "\n".join([head, *(f"## {TITLES[study]}\n\n{table}" for study, table in tables(results["rows"]).items())])

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from .ablation_findings import CHOICES, best_rates, column, covered, grouped
 from .ablation_replacement import DONORS
 from .ablation_studies import VARIABLES, Row
+from .ablation_tables import CHOICES, best_rates, column, covered, grouped
 from .plots import Line, Panel
 from .statistics import Summary, bootstrap, mean_difference, summary
 

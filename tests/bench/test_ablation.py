@@ -14,7 +14,6 @@ from torch.nn import functional
 
 import dragnoise_core
 from dragnoise_core.bench import ablation
-from dragnoise_core.bench.ablation_findings import Curves, claim, findings
 from dragnoise_core.bench.ablation_replacement import Watched, replacement_study, replacements
 from dragnoise_core.bench.ablation_studies import (
     Plan,
@@ -25,6 +24,7 @@ from dragnoise_core.bench.ablation_studies import (
     tap_study,
     variable_study,
 )
+from dragnoise_core.bench.ablation_tables import tables
 from dragnoise_core.bench.methods import drag_noise
 from dragnoise_core.bench.tasks import Task
 from dragnoise_core.commands.command_line import main
@@ -203,59 +203,7 @@ def test_a_drag_that_arrives_early_is_the_same_under_a_larger_budget(model):
         assert {**row, "budget": 120} == larger
 
 
-# What is said of the numbers
-
-
-def variable_rows(bottleneck, latent, budgets=(10, 20), drags=6):
-    """Distances left of a way of 10 pixels after each budget, by learning rate."""
-    rows = []
-    for variant, rates in (("bottleneck", bottleneck), ("latent", latent)):
-        for rate, lefts in rates.items():
-            for budget, left in zip(budgets, lefts, strict=True):
-                row = {"study": "variable", "variant": variant, "published": False, "learning_rate": rate, "way": 10.0}
-                row |= {"budget": budget, "iterations": budget, "distance": left, "tracked": left}
-                rows += [{**row, "drag": drag, "truth_psnr": 20.0, "outside_psnr": 30.0} for drag in range(drags)]
-    return rows
-
-
-@pytest.mark.parametrize(
-    ("lefts", "share", "wanted"),
-    [
-        ((8, 2), 0.5, 15.0),  # from 20% after 10 evenly to 80% after 20
-        ((8, 2), 0.2, 10.0),
-        ((8, 2), 0.1, 5.0),  # from nothing at the start
-        ((8, 2), 0.9, float("inf")),
-        ((2, 9), 0.5, 6.25),  # what goes back later has been there
-        ((12, 2), 0.5, 17.0),  # what first goes away is not counted before it comes
-    ],
-)
-def test_iterations_between_two_budgets(lefts, share, wanted):
-    rows = [row for row in variable_rows({0.1: lefts}, {}) if row["variant"] == "bottleneck"]
-    assert Curves.of(rows, "distance").fewest(share) == pytest.approx(wanted)
-
-
-@pytest.mark.parametrize(
-    ("bottleneck", "latent", "verdict"),
-    [
-        ({0.1: (5, 2)}, {0.1: (8, 5)}, "ratio 0.50 [0.50, 0.50]: the claim of at most half holds."),
-        ({0.1: (6, 5)}, {0.1: (8, 5)}, "ratio 1.00 [1.00, 1.00]: the claim of at most half does not hold."),
-        ({0.1: (8, 7), 0.2: (5, 1)}, {0.1: (9, 5)}, "at learning rate 0.2 (edge of those tried)"),
-        ({0.1: (5, 2)}, {0.1: (8, 6)}, "latent never (at most 40%): the claim of at most half holds."),
-        ({0.1: (8, 6)}, {0.1: (5, 2)}, "bottleneck never (at most 40%)"),
-        ({0.1: (8, 6)}, {0.1: (5, 2)}, "does not hold."),
-        ({0.1: (8, 6)}, {0.1: (8, 6)}, "neither gets there"),
-    ],
-)
-def test_the_claim_is_judged_at_the_best_learning_rates(bottleneck, latent, verdict):
-    assert verdict in claim(variable_rows(bottleneck, latent), "distance", 0.5)
-
-
-def test_a_claim_that_hangs_on_a_few_drags_is_not_sure():
-    rows = variable_rows({0.1: (5, 2)}, {0.1: (7, 5)})
-    for row in rows:
-        row["distance"] += (-2, 2)[row["drag"] % 2] if row["variant"] == "latent" else 0
-    assert "holds, but not surely." in claim(rows, "distance", 0.5)
-    assert "but not surely" in claim(variable_rows({0.1: (5, 2)}, {0.1: (8, 5)}, drags=2), "distance", 0.5)
+# The tables
 
 
 def choice_rows(published, other):
@@ -267,35 +215,12 @@ def choice_rows(published, other):
     return rows
 
 
-@pytest.mark.parametrize(
-    ("other", "sentence"),
-    [
-        ((12, 13, 14, 15, 16, 17), "Optimised block middle comes nearest to the targets, as published."),
-        (
-            (8, 9, 10, 11, 12, 13),
-            "encoder comes nearest to the targets; against the published middle -2.0 [-2.0, -2.0] px: "
-            "this contradicts the paper.",
-        ),
-        ((16, 5, 17, 6, 18, 7), "no clear difference."),
-    ],
-)
-def test_the_best_variant_is_named_also_where_it_contradicts_the_paper(other, sentence):
-    _, (distance, psnr) = findings(choice_rows((10, 11, 12, 13, 14, 15), other))["block"]
-    assert sentence in distance
-    assert psnr == "Optimised block middle comes nearest to the truth, as published.", "a tie is no contradiction"
-
-
-def test_few_drags_contradict_nobody():
-    _, (distance, _) = findings(choice_rows((10, 11), (8, 9)))["block"]
-    assert "-2.0 [-2.0, -2.0] px: too few drags to judge." in distance
-
-
 def test_a_block_is_judged_at_its_best_learning_rate():
     slow = [{**row, "learning_rate": 0.1} for row in choice_rows((10, 11, 12, 13), (9, 9, 9, 9))]
     fast = [{**row, "learning_rate": 0.2} for row in choice_rows((2, 3, 4, 5), (20, 20, 20, 20))]
-    table, sentences = findings(slow + fast)["block"]
-    assert "middle (published), learning rate 0.2" in table and "encoder, learning rate 0.1" in table
-    assert sentences[0].startswith("Optimised block middle comes nearest to the targets, as published.")
+    _, _, middle, encoder = tables(slow + fast)["block"].splitlines()
+    assert middle.startswith("| middle (published), learning rate 0.2 |") and "3.5 [" in middle
+    assert encoder.startswith("| encoder, learning rate 0.1") and "9.0 [9.0, 9.0]" in encoder
 
 
 # The command
@@ -313,7 +238,7 @@ def test_the_command_from_end_to_end(quick, tmp_path, capsys, monkeypatch):
     assert "a drag takes about" in captured.err
     for title in ablation.TITLES.values():
         assert f"## {title}" in captured.out
-    assert "the claim of at most half" in captured.out and "Drags: 1 of seed 0" in captured.out
+    assert "middle (published)" in captured.out and "Drags: 1 of seed 0" in captured.out
     assert (out / "ablation.md").read_text() + "\n" == captured.out
     with Image.open(out / "ablation.png") as plot:
         assert plot.width == 1200
@@ -332,10 +257,11 @@ def test_chosen_studies_and_json(quick, tmp_path, capsys):
     arguments = ["--study", "tap,start", "--count", "1", "--out", str(tmp_path), "--json", *QUICK]
     assert main(["bench", "ablation", *arguments]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert list(report["findings"]) == ["start", "tap"] and report["drags"] == 1
+    assert report["drags"] == 1
     assert torch.__version__ in report["machine"]
     rows = json.loads((tmp_path / "ablation.json").read_text())["rows"]
     assert {row["study"] for row in rows} == {"start", "tap"} and len(rows) == 5 + 3
+    assert report["rows"] == rows
 
 
 def test_no_drag_is_begun_that_would_end_too_late(quick, tmp_path, capsys):
@@ -376,6 +302,8 @@ def test_a_missing_matplotlib_is_named_before_the_work(quick, tmp_path, capsys, 
     assert main(["bench", "ablation", "--out", str(tmp_path / "out"), *QUICK]) == 2
     assert "pip install 'dragnoise[bench]'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+    assert main(["bench", "ablation", "--count", "0", "--out", str(tmp_path / "out"), *QUICK]) == 2
+    assert "--count is 0" in capsys.readouterr().err, "options come first"
 
 
 def test_only_the_plots_import_matplotlib():
