@@ -1,4 +1,4 @@
-"""ComfyUI nodes: thin glue between the host and dragnoise_core. The only package that imports the host."""
+"""ComfyUI nodes: thin glue between the host and dragnoise_core. Schemas and execute here, all else in host/."""
 
 from comfy_api.latest import ComfyExtension, io
 

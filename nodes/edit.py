@@ -2,37 +2,33 @@
 
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import folder_paths
-import torch
 from comfy_api.latest import io
-from torch import Tensor
-from torch.nn import functional
 
 from ..dragnoise_core.edit import load_edit, save_edit
 from ..dragnoise_core.errors import DragNoiseError
 from ..dragnoise_core.identity import keep_pixels
 from ..dragnoise_core.schedule import ddim_sigmas
-from .host.plain_unet import Speed
-from .host.progress import NodeProgress, describe, show_text
-from .host.sampling import check_model, noise_table
-from .host.types import (
+from .host.conversions import fitted_mask, padded, to_core_image, to_host_image
+from .host.files import content_hash, inside, stored_edits, stored_file
+from .host.inputs import (
     CATEGORY,
+    SHOWN_FIRST,
     DragEditType,
     DragPointsType,
     acceleration_input,
     advanced,
-    content_hash,
-    inside,
     low_memory_input,
-    stored_file,
-    to_core_image,
-    to_host_image,
+    preset_input,
+    read_config,
+    schedule_inputs,
+    setting_input,
 )
-from .inversion import run_inversion, schedule_inputs
-from .optimisation import SHOWN_FIRST, edit_ui, preset_input, read_config, setting_input
-from .propagation import run_drag
+from .host.plain_unet import Speed
+from .host.progress import NodeProgress, describe, edit_ui, show_text
+from .host.run import HostRun
+from .host.sampling import check_model, noise_table
 
 
 class DragNoiseEdit(io.ComfyNode):
@@ -96,26 +92,25 @@ class DragNoiseEdit(io.ComfyNode):
         height, width = picture.shape[-2:]
         points = points.scaled(width, height)
         multiple = vae.spacial_compression_encode()
-        padded = _padded(picture, multiple)
-        on_padded = replace(points, width=padded.shape[-1], height=padded.shape[-2])
-        if mask is not None:
-            mask = mask.reshape(-1, 1, *mask.shape[-2:])[:1].float()
-            mask = _padded(functional.interpolate(mask, (height, width), mode="nearest"), multiple)[0]
+        whole = padded(picture, multiple)
+        on_whole = replace(points, width=whole.shape[-1], height=whole.shape[-2])
+        mask = None if mask is None else fitted_mask(mask, height, width, multiple)
 
         levels = len(sigmas) - 1
         total = 2 * levels + config.iterations
-        progress = NodeProgress(model, total, on_padded, cls.hidden.unique_id, (width, height))
-        clean = vae.encode(to_host_image(padded))
-        speed = Speed(acceleration, low_memory)
-        features = 0 if low_memory else config.compared_steps
-        noisy, path = run_inversion(model, positive, clean, sigmas, 0, progress, speed, features)
+        progress = NodeProgress(model, total, on_whole, cls.hidden.unique_id, (width, height))
+        clean = vae.encode(to_host_image(whole))
+        run = HostRun(model, positive, sigmas, progress, Speed(acceleration, low_memory))
+        noisy, path = run.invert(clean, features=0 if low_memory else config.compared_steps)
         progress.next_phase(levels)
-        edit, edited = run_drag(model, positive, noisy, sigmas, on_padded, mask, config, progress, speed, path)
+        dragged = run.drag(noisy, on_whole, mask, config, path)
+        progress.next_phase(config.iterations)
+        edit, edited = dragged.edit, run.sample(noisy, dragged.edit, walked=dragged)
         progress.finish()
         result = vae.decode(edited)
         if edit.iterations and config.background:
             reconstruction = to_core_image(vae.decode(clean)).cpu()
-            result = to_host_image(keep_pixels(to_core_image(result).cpu(), padded.cpu(), reconstruction))
+            result = to_host_image(keep_pixels(to_core_image(result).cpu(), whole.cpu(), reconstruction))
         result = result[:, :height, :width]
         report = describe(edit)
         show_text(cls.hidden.unique_id, report)
@@ -163,7 +158,7 @@ class DragNoiseLoadEdit(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=_stored_edits(),
+                    options=stored_edits(),
                     tooltip="A .safetensors file in the output or input folder, or one folder below.",
                 )
             ],
@@ -190,21 +185,3 @@ class DragNoiseLoadEdit(io.ComfyNode):
     @classmethod
     def execute(cls, file) -> io.NodeOutput:
         return io.NodeOutput(load_edit(stored_file(file, "edit file")))
-
-
-def _stored_edits() -> list[str]:
-    found = []
-    folders = (("output", folder_paths.get_output_directory()), ("input", folder_paths.get_input_directory()))
-    for kind, folder in folders:
-        for pattern in ("*.safetensors", "*/*.safetensors"):
-            names = (path.relative_to(folder).as_posix() for path in Path(folder).glob(pattern))
-            found.extend(f"{name} [{kind}]" for name in sorted(names))
-    return found
-
-
-def _padded(picture: Tensor, multiple: int) -> Tensor:
-    """Return [1, C, H, W] with its last column and row repeated until both sides are multiples of `multiple`."""
-    height, width = picture.shape[-2:]
-    rows = torch.arange(-(-height // multiple) * multiple).clamp(max=height - 1)
-    columns = torch.arange(-(-width // multiple) * multiple).clamp(max=width - 1)
-    return picture[..., rows, :][..., columns]

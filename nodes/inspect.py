@@ -1,16 +1,15 @@
 """Looking at how a drag comes about: its frames, and the paper's study of replaced blocks."""
 
-from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import io
-from torch import Tensor, cat, linspace
+from torch import cat, linspace
 
-from ..dragnoise_core.errors import DragNoiseError
 from ..dragnoise_core.propagation import check_schedule
-from .host.comfy_unet import KEY
+from .host.conversions import latent_samples
+from .host.inputs import CATEGORY, DragEditType
+from .host.patches import apply_edit, replace_block
 from .host.progress import NodeProgress
-from .host.sampling import check_kind, check_levels, check_model, denoise
-from .host.types import CATEGORY, DragEditType, latent_samples
-from .propagation import apply_edit
+from .host.run import HostRun
+from .host.sampling import check_kind, check_levels, check_model
 
 
 class DragNoiseFrames(io.ComfyNode):
@@ -51,7 +50,7 @@ class DragNoiseFrames(io.ComfyNode):
         latents = []
         for strength in linspace(0, 1, count).tolist():
             carried = apply_edit(model, edit, strength)
-            latents.append(denoise(carried, positive, samples, sigmas, callback=progress))
+            latents.append(HostRun(carried, positive, sigmas, progress).sample(samples))
             progress.next_phase(levels)
         return io.NodeOutput(vae.decode(cat(latents)))
 
@@ -106,46 +105,3 @@ class DragNoiseBlockReplace(io.ComfyNode):
     def execute(cls, model, block, index, start, stop) -> io.NodeOutput:
         check_kind(model)
         return io.NodeOutput(replace_block(model, block, index, start, stop))
-
-
-def replace_block(model, block: str, index: int, start: float, stop: float):
-    """Return a clone of `model` that repeats a block's output from `start` to `stop` percent of the sampling.
-
-    Blocks are seen through the host's patches: an input block's output before it goes to skip and next block, the
-    middle's and an output block's where the next output block receives it. What is remembered ends with the run.
-    """
-    unet = model.get_model_object("diffusion_model")
-    counts = {"middle": 1, "input": len(unet.input_blocks), "output": len(unet.output_blocks) - 1}
-    if block not in counts:
-        raise DragNoiseError(f"block is {block!r}; choose one of {', '.join(counts)}.")
-    count = counts[block]
-    if index >= count:
-        raise DragNoiseError(
-            f"this model has {count} {block} blocks to replace; choose an index from 0 to {count - 1}."
-        )
-    sampling = model.get_model_object("model_sampling")
-    first, last = sampling.percent_to_sigma(start), sampling.percent_to_sigma(stop)
-    place = {"middle": ("output", 0), "input": ("input", index), "output": ("output", index + 1)}[block]
-    remembered: dict[object, Tensor] = {}  # by prompt: a batch's rows come in any order and number
-    clone = model.clone()
-
-    def repeat(hidden: Tensor, options: dict) -> Tensor:
-        sigma = float(options["sigmas"].max())
-        if options["block"] != place or not last <= sigma <= first:
-            return hidden
-        rows = hidden.chunk(len(options["uuids"]))
-        return cat([remembered.setdefault(prompt, row) for prompt, row in zip(options["uuids"], rows, strict=True)])
-
-    def forget(executor, *arguments, **others):
-        remembered.clear()
-        try:
-            return executor(*arguments, **others)
-        finally:
-            remembered.clear()
-
-    clone.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, forget)
-    if block == "input":
-        clone.set_model_input_block_patch(repeat)
-    else:
-        clone.set_model_output_block_patch(lambda hidden, skip, options: (repeat(hidden, options), skip))
-    return clone

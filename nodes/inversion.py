@@ -1,19 +1,14 @@
 """From a picture's latent back to the noise it could have come from."""
 
-import math
-from dataclasses import replace
-
-import torch
 from comfy_api.latest import io
-from torch import Tensor
 
-from ..dragnoise_core.inversion import InversionPath, inversion_path
 from ..dragnoise_core.schedule import ddim_sigmas
-from .host.comfy_unet import WholeUNet
-from .host.plain_unet import AUTOMATIC, Speed
+from .host.conversions import PATH, latent_samples, signal_to_noise
+from .host.inputs import CATEGORY, acceleration_input, advanced, schedule_inputs
+from .host.plain_unet import Speed
 from .host.progress import NodeProgress, show_text
-from .host.sampling import check_model, denoise, invert_with, noise_table
-from .host.types import CATEGORY, PATH, acceleration_input, advanced, latent_samples
+from .host.run import HostRun
+from .host.sampling import check_model, noise_table
 
 
 class DragNoiseInvert(io.ComfyNode):
@@ -75,59 +70,11 @@ class DragNoiseInvert(io.ComfyNode):
         sigmas = ddim_sigmas(noise_table(model), steps, strength)
         levels = len(sigmas) - 1
         progress = NodeProgress(model, levels * (1 + check))
-        noisy, path = run_inversion(model, positive, clean, sigmas, refinements, progress, Speed(acceleration))
+        run = HostRun(model, positive, sigmas, progress, Speed(acceleration))
+        noisy, path = run.invert(clean, refinements)
         reconstruction = 0.0
         if check:
             progress.next_phase(levels)
-            back = denoise(model, positive, noisy, sigmas, callback=progress)
-            reconstruction = signal_to_noise(clean.cpu(), back.cpu())
+            reconstruction = signal_to_noise(clean.cpu(), run.sample(noisy).cpu())
             show_text(cls.hidden.unique_id, f"reconstruction: {reconstruction:.1f} dB")
         return io.NodeOutput({"samples": noisy, PATH: path.latents}, sigmas, reconstruction)
-
-
-def schedule_inputs() -> list[io.Input]:
-    """The two inputs that choose the schedule, alike in every node that inverts."""
-    return [
-        io.Int.Input("steps", default=50, min=1, max=500, tooltip="DDIM steps of the whole schedule; 50 as published."),
-        io.Float.Input(
-            "strength",
-            default=0.7,
-            min=0.05,
-            max=1.0,
-            step=0.01,
-            tooltip="How far back to go: the part of the steps inverted and sampled again. More can change more.",
-        ),
-    ]
-
-
-def run_inversion(
-    model,
-    positive,
-    samples: Tensor,
-    sigmas: Tensor,
-    refinements: int,
-    progress,
-    speed: Speed = AUTOMATIC,
-    features: int = 0,
-) -> tuple[Tensor, InversionPath]:
-    """Return the noisy latent of `samples`, both as the host scales latents, [1, C, h, w], and the inversion's path.
-
-    The path's latents: sigma space, model units, on the CPU, [k + 1, 1, C, h, w]. Its features: of so many steps, on
-    the model's device; none where the model is only listened to.
-    """
-    found = []
-
-    def body(unet, latent: Tensor, levels: Tensor) -> Tensor:
-        kept = 0 if isinstance(unet, WholeUNet) else features
-        path = inversion_path(unet, latent, levels, refinements=refinements, features=kept, callback=progress)
-        found.append(replace(path, latents=torch.stack(list(path.latents)).float().cpu()))
-        return path.latents[0]
-
-    return invert_with(model, positive, samples, sigmas, body, speed), found[0]
-
-
-def signal_to_noise(wanted: Tensor, got: Tensor) -> float:
-    """Return how near `got` is to `wanted`, in decibels of the wanted one's variance; at most 120."""
-    error = float((got - wanted).square().mean())
-    signal = float(wanted.var(unbiased=False))
-    return 120.0 if error <= signal * 1e-12 else 10 * math.log10(max(signal, 1e-12) / error)

@@ -1,25 +1,17 @@
 """Points: picking them on a picture, and showing them over one."""
 
-import node_helpers
-import numpy
 import torch
 from comfy_api.latest import io, ui
-from PIL import Image, ImageOps
-from torch import Tensor
+from PIL import Image
 
 from ..dragnoise_core.drawing import draw_drag, to_picture, to_tensor
 from ..dragnoise_core.errors import DragNoiseError
-from ..dragnoise_core.points import MAX_SIDE, DragPoints
-from .host.types import CATEGORY, DragPointsType, content_hash, stored_file, to_core_image, to_host_image
+from ..dragnoise_core.points import MAX_SIDE
+from .host.conversions import first_mask, read_mask, read_points, to_core_image, to_host_image
+from .host.files import content_hash, stored_file
+from .host.inputs import CATEGORY, DragPointsType, picker_input
 
 MAX_STAGE = 8192  # pixels of a blank stage's side; it is drawn in memory
-
-
-def _picker(name: str, widget: str, optional: bool, tooltip: str) -> io.String.Input:
-    entry = io.String.Input(name, default="", optional=optional, tooltip=tooltip)
-    # Not `widget_type`: that would change the socket's type, and links from other nodes' strings would be refused.
-    entry.extra_dict = {"widgetType": widget}
-    return entry
 
 
 class DragNoisePoints(io.ComfyNode):
@@ -32,7 +24,7 @@ class DragNoisePoints(io.ComfyNode):
             description="Place red handles and blue targets on a picture: what is at a handle shall move to its "
             "target. A mask painted on the same picture says where the picture may change.",
             inputs=[
-                _picker(
+                picker_input(
                     "points",
                     "DRAGNOISE_POINTS",
                     False,
@@ -42,7 +34,7 @@ class DragNoisePoints(io.ComfyNode):
                 io.Image.Input(
                     "image", optional=True, tooltip="The picture to place points on. Without it the stage is blank."
                 ),
-                _picker(
+                picker_input(
                     "mask_image",
                     "DRAGNOISE_MASK",
                     True,
@@ -103,7 +95,12 @@ class DragNoisePoints(io.ComfyNode):
         drag_points = read_points(points, *picture.size)
         mask = read_mask(mask_image) if mask_image else torch.ones(picture.height, picture.width)
         overlay = draw_drag(picture, drag_points, mask=mask if mask_image else None)
-        shown = {} if image is None else {"dragnoise_picture": _saved(image[:1])}
+        shown = {}
+        if image is not None:
+            # For a picker whose picture no node upstream shows.
+            shown["dragnoise_picture"] = ui.ImageSaveHelper.save_images(
+                image[:1], "dragnoise_picture", io.FolderType.temp, cls=None, compress_level=1
+            )
         return io.NodeOutput(drag_points, mask[None], to_host_image(to_tensor(overlay)), ui=shown)
 
 
@@ -127,32 +124,6 @@ class DragNoiseOverlay(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, points, mask=None) -> io.NodeOutput:
-        cover = None if mask is None else mask.reshape(-1, *mask.shape[-2:])[0]
+        cover = None if mask is None else first_mask(mask)
         drawn = [to_tensor(draw_drag(to_picture(frame), points, mask=cover)) for frame in to_core_image(image)]
         return io.NodeOutput(to_host_image(torch.cat(drawn)))
-
-
-def _saved(image: Tensor) -> list:
-    """Return where the browser finds the picture, for a picker whose picture no node upstream shows."""
-    return ui.ImageSaveHelper.save_images(image, "dragnoise_picture", io.FolderType.temp, cls=None, compress_level=1)
-
-
-def read_points(text: str, width: int, height: int) -> DragPoints:
-    """Return the points that `text` holds, scaled to a picture of `width` x `height` pixels."""
-    if not text.strip():
-        raise DragNoiseError("no point pair; place at least one handle and its target.")
-    return DragPoints.parse(text, width, height)
-
-
-def read_mask(name: str) -> Tensor:
-    """Return the painted mask, [H, W] in [0, 1], 1 = may change.
-
-    Where the file has transparency, what is transparent may change, as in the host's Load Image; an opaque file is
-    read by its red channel.
-    """
-    path = stored_file(name, "mask")
-    picture = node_helpers.pillow(Image.open, path)
-    picture = node_helpers.pillow(ImageOps.exif_transpose, picture).convert("RGBA")
-    red, _, _, alpha = (torch.from_numpy(channel.copy()) for channel in numpy.moveaxis(numpy.array(picture), -1, 0))
-    painted = red if alpha.min() == 255 else 255 - alpha
-    return painted.float() / 255

@@ -1,1 +1,1 @@
-"""All that knows ComfyUI: adapters over its U-Net, its sampling path, its types, progress."""
+"""All that knows ComfyUI: adapters over its U-Net, its sampling path, patches, files, conversions, progress."""

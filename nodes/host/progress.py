@@ -96,6 +96,12 @@ def path_text(path: Tensor, width: int, height: int) -> str:
     return json.dumps({"width": width, "height": height, "path": path.tolist()})
 
 
+def edit_ui(edit: DragEdit, report: str, points: DragPoints) -> dict[str, tuple[str, ...]]:
+    """Return what the browser gets to see: the report, and for the picker the path over the picture of `points`."""
+    path = path_text(edit.path, points.width, points.height)
+    return {"text": (report,), "dragnoise_path": (path,)}
+
+
 def describe(edit: DragEdit) -> str:
     """Return the report of an optimisation: every point's way, and how far it still is from its target."""
     iterations = f"{edit.iterations} iterations over {len(edit.sigmas)} noise level(s)"

@@ -27,7 +27,7 @@ SKIPPED_WRAPPERS = ("torch.compile", "easycache", "lazycache")
 # The decoder's activations stay in memory until the backward pass; the host's estimate is for inference.
 MEMORY_FACTOR = 3
 
-Body = Callable[[Any, Tensor, Tensor], Tensor]
+Body = Callable[[Any, Tensor, Tensor], Any]
 
 
 def check_model(model) -> None:
@@ -83,16 +83,16 @@ def check_levels(sigmas: Tensor, model) -> None:
         )
 
 
-def invert_with(model, positive, samples: Tensor, sigmas: Tensor, body: Body, speed: Speed = AUTOMATIC) -> Tensor:
+def invert_with(model, positive, samples: Tensor, sigmas: Tensor, body: Body, speed: Speed = AUTOMATIC) -> Any:
     """Run `body(unet, latent, sigmas)` inside the host's sampling; return what it returns.
 
     unet: a WholeUNet, or a PlainComfyUNet where that is the same. samples: as the host scales latents; the body gets
-    and returns model units.
+    model units.
     """
     return _run_core(_listenable(model), positive, samples, sigmas, WholeUNet, body, speed)
 
 
-def drag_with(model, positive, samples: Tensor, sigmas: Tensor, body: Body, speed: Speed = AUTOMATIC) -> Tensor:
+def drag_with(model, positive, samples: Tensor, sigmas: Tensor, body: Body, speed: Speed = AUTOMATIC) -> Any:
     """As `invert_with`, on a ComfySplitUNet, with room in memory for the backward pass."""
     for part in positive:
         if "area" in part[1]:
@@ -144,7 +144,7 @@ def denoise(
 
 
 class CoreSampler(comfy.samplers.Sampler):
-    """Runs a function of the core where the host expects a sampler.
+    """Runs a function of the core where the host expects a sampler, and keeps what it returns as `result`.
 
     Outside inference mode, so that the function may use gradients; the host's model calls go back into it.
     """
@@ -158,7 +158,8 @@ class CoreSampler(comfy.samplers.Sampler):
     ) -> Tensor:
         """Called by the host's guider with the model loaded; latent_image is in model units."""
         with torch.inference_mode(False), torch.no_grad():
-            return self.body(self.adapter(model_wrap, extra_args), latent_image.clone(), sigmas.clone())
+            self.result = self.body(self.adapter(model_wrap, extra_args), latent_image.clone(), sigmas.clone())
+        return latent_image
 
 
 def _listenable(model):
@@ -171,18 +172,18 @@ def _listenable(model):
     return clone
 
 
-def _run_core(model, positive, samples, sigmas, adapter: Callable, body: Body, speed: Speed) -> Tensor:
+def _run_core(model, positive, samples, sigmas, adapter: Callable, body: Body, speed: Speed) -> Any:
     """Run the body on a PlainComfyUNet, as fast as it can be, where it does the same, else on the adapter."""
-    if not is_plain(model, positive):
-        return _run(model, positive, samples, sigmas, CoreSampler(adapter, body))
-    held = HeldGraphs.of(model)
+    held, plain = HeldGraphs.of(model), is_plain(model, positive)
 
     def choose(guider, extra_args: dict) -> Any:
-        if not PlainComfyUNet.fits(guider):
+        if not plain or not PlainComfyUNet.fits(guider):
             return adapter(guider, extra_args)
         return held.accelerate(PlainComfyUNet(guider, extra_args, speed.low_memory), speed)
 
-    return _run(model, positive, samples, sigmas, CoreSampler(choose, body))
+    sampler = CoreSampler(choose, body)
+    _run(model, positive, samples, sigmas, sampler)
+    return sampler.result
 
 
 def _run(model, positive, samples, sigmas, sampler, negative=None, cfg=1.0, callback=None) -> Tensor:

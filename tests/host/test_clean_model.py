@@ -5,8 +5,8 @@ import pytest
 import torch
 from dragnoise_pack.dragnoise_core.configuration import preset
 from dragnoise_pack.dragnoise_core.points import DragPoints
+from dragnoise_pack.nodes.host.run import HostRun
 from dragnoise_pack.nodes.host.sampling import MEMORY_FACTOR, denoise
-from dragnoise_pack.nodes.optimisation import run_optimisation
 from testing_pack.tiny_models import tiny_conditioning, tiny_model
 
 SIGMAS = torch.tensor([3.0, 1.5, 0.5])
@@ -85,7 +85,7 @@ def test_the_model_is_left_as_it_was_found(case, name):
     config = preset(name, iterations=6, drag_steps={"paper": 1, "default": 2}[name])
 
     def drag():
-        run_optimisation(model, positive, noisy_latent(), SIGMAS, POINTS, None, config, callback)
+        HostRun(model, positive, SIGMAS, callback).drag(noisy_latent(), POINTS, config=config)
 
     if expected:
         with pytest.raises(expected):
@@ -108,7 +108,7 @@ def test_the_model_is_loaded_once_with_room_for_the_backward_pass(monkeypatch):
     monkeypatch.setattr(comfy.model_management, "load_models_gpu", recording)
     model, positive, noisy = tiny_model(), tiny_conditioning(), noisy_latent()
     denoise(model, positive, noisy, SIGMAS)
-    run_optimisation(model, positive, noisy, SIGMAS, POINTS, None, preset("paper", iterations=1), None)
+    HostRun(model, positive, SIGMAS).drag(noisy, POINTS, config=preset("paper", iterations=1))
     (sampling, sampling_minimum), (dragging, dragging_minimum) = asked
     assert sampling_minimum > 0
     assert dragging == pytest.approx(MEMORY_FACTOR * sampling)

@@ -27,14 +27,8 @@ def adapter(request, monkeypatch):
 
 def inside(model, positive, function, latent=None, sigmas=SIGMAS):
     """Return function(unet, x) as run inside the host's sampling."""
-    found = []
-
-    def body(unet, x, levels):
-        found.append(function(unet, x))
-        return x
-
-    drag_with(model, positive, noisy_latent() if latent is None else latent, sigmas, body)
-    return found[0]
+    x = noisy_latent() if latent is None else latent
+    return drag_with(model, positive, x, sigmas, lambda unet, x, levels: function(unet, x))
 
 
 def noisy_latent(height=16, width=24):

@@ -6,8 +6,8 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.taesd.taesd import TAESD
 from dragnoise_pack.dragnoise_core.demo.scenes import KINDS
-from dragnoise_pack.nodes.demo_model import load_demo_model, preview_colours, scene_picture
-from dragnoise_pack.nodes.host.types import to_core_image, to_host_image
+from dragnoise_pack.nodes.host.conversions import to_core_image, to_host_image
+from dragnoise_pack.nodes.host.demo_model import load_demo_model, preview_colours, scene_picture
 
 pytest.importorskip("diffusers", reason="SKIPPED: diffusers is not installed beside ComfyUI")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from dragnoise_pack.dragnoise_core.demo.loader import read_weights
 from dragnoise_pack.dragnoise_core.errors import DragNoiseError
-from dragnoise_pack.nodes.demo_model import demo_unet, load_demo_model
+from dragnoise_pack.nodes.host.demo_model import demo_unet, load_demo_model
 
 COLOURS = [[0.0] * 3] * 4, [0.0] * 3
 LINEAR = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight"

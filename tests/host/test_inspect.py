@@ -3,7 +3,7 @@
 import pytest
 import torch
 from dragnoise_pack.dragnoise_core.errors import DragNoiseError
-from dragnoise_pack.nodes.inspect import replace_block
+from dragnoise_pack.nodes.host.patches import replace_block
 from test_propagation import Witness, ksampler
 from testing_pack.tiny_models import tiny_model
 

@@ -7,7 +7,7 @@ from dragnoise_pack.dragnoise_core.inversion import InversionPath
 from dragnoise_pack.dragnoise_core.points import DragPoints
 from dragnoise_pack.nodes.demo_model import DragNoiseDemoModel
 from dragnoise_pack.nodes.edit import DragNoiseEdit
-from dragnoise_pack.nodes.host.types import PATH, fitting_path
+from dragnoise_pack.nodes.host.conversions import PATH, fitting_path
 from dragnoise_pack.nodes.inversion import DragNoiseInvert
 from testing_pack.tiny_models import tiny_conditioning, tiny_model
 

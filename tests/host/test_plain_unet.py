@@ -12,10 +12,10 @@ from dragnoise_pack.dragnoise_core.configuration import preset
 from dragnoise_pack.dragnoise_core.errors import DragNoiseError
 from dragnoise_pack.dragnoise_core.points import DragPoints
 from dragnoise_pack.nodes.host import plain_unet
+from dragnoise_pack.nodes.host.patches import apply_edit
 from dragnoise_pack.nodes.host.plain_unet import AUTOMATIC, HeldGraphs, Speed
+from dragnoise_pack.nodes.host.run import HostRun
 from dragnoise_pack.nodes.host.sampling import denoise, runs_plainly
-from dragnoise_pack.nodes.optimisation import run_optimisation
-from dragnoise_pack.nodes.propagation import apply_edit, sample_plainly
 from fake_control import FakeControl
 from testing_pack.tiny_models import tiny_conditioning, tiny_model
 
@@ -55,7 +55,7 @@ def noisy_latent():
 
 def drag(model, speed=AUTOMATIC):
     config = preset("default", iterations=6, drag_steps=2, stop_distance=0.5)
-    return run_optimisation(model, tiny_conditioning(), noisy_latent(), SIGMAS, POINTS, None, config, None, speed)
+    return HostRun(model, tiny_conditioning(), SIGMAS, speed=speed).drag(noisy_latent(), POINTS, config=config).edit
 
 
 def with_wrapper(kind):
@@ -134,9 +134,10 @@ def test_low_memory_gives_the_same_edit():
 def test_a_bottleneck_that_is_replaced_is_not_computed():
     model, runs = tiny_model(), []
     config = preset("paper", iterations=2, stop_distance=0.5)
-    edit = run_optimisation(model, tiny_conditioning(), noisy_latent(), SIGMAS, POINTS, None, config, None)
+    run = HostRun(model, tiny_conditioning(), SIGMAS)
+    edit = run.drag(noisy_latent(), POINTS, config=config).edit
     model.model.diffusion_model.middle_block[0].register_forward_hook(lambda *_: runs.append("middle"))
-    found = sample_plainly(model, tiny_conditioning(), noisy_latent(), SIGMAS, edit, None)
+    found = run.sample(noisy_latent(), edit)
     assert not runs
     wanted = denoise(apply_edit(model, edit), tiny_conditioning(), noisy_latent(), SIGMAS)
     assert len(runs) == len(SIGMAS) - 1

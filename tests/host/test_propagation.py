@@ -12,10 +12,11 @@ from dragnoise_pack.dragnoise_core.edit import DragEdit
 from dragnoise_pack.dragnoise_core.errors import DragNoiseError
 from dragnoise_pack.dragnoise_core.points import DragPoints
 from dragnoise_pack.dragnoise_core.schedule import ddim_sigmas
+from dragnoise_pack.nodes.host.patches import apply_edit, with_free_steps
+from dragnoise_pack.nodes.host.run import HostRun
 from dragnoise_pack.nodes.host.sampling import denoise, noise_table
 from dragnoise_pack.nodes.inspect import DragNoiseFrames
-from dragnoise_pack.nodes.optimisation import run_optimisation
-from dragnoise_pack.nodes.propagation import DragNoiseApply, DragNoiseSample, apply_edit, with_free_steps
+from dragnoise_pack.nodes.propagation import DragNoiseApply, DragNoiseSample
 from fake_control import FakeControl
 from testing_pack.tiny_models import FAMILIES, tiny_conditioning, tiny_model, tiny_vae
 
@@ -251,7 +252,7 @@ def dragged():
         mask[:, :8] = 1
         # Random weights move little in six iterations; the preset's background would take all of it for noise.
         config = preset("default", iterations=6, drag_steps=3, background=0.03)
-        return model, run_optimisation(model, positive, noisy_latent(), schedule(), POINTS, mask, config, None)
+        return model, HostRun(model, positive, schedule()).drag(noisy_latent(), POINTS, mask, config).edit
 
 
 def sampled_by_the_host(model, sampler="euler"):

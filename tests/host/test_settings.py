@@ -4,7 +4,8 @@ from dataclasses import fields
 
 import pytest
 from dragnoise_pack.dragnoise_core.configuration import CHOICES, PRESETS, RANGES, OptimisationConfig
-from dragnoise_pack.nodes.optimisation import AS_PRESET, SETTINGS, DragNoiseOptimize, preset_input, read_config
+from dragnoise_pack.nodes.host.inputs import AS_PRESET, SETTINGS, preset_input, read_config
+from dragnoise_pack.nodes.optimisation import DragNoiseOptimize
 
 
 def defaults():

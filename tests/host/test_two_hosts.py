@@ -9,11 +9,10 @@ from dragnoise_pack.dragnoise_core.optimisation import optimise
 from dragnoise_pack.dragnoise_core.points import DragPoints
 from dragnoise_pack.dragnoise_core.sampling import sample
 from dragnoise_pack.dragnoise_core.schedule import ddim_sigmas
-from dragnoise_pack.nodes.demo_model import demo_unet
+from dragnoise_pack.nodes.host.demo_model import demo_unet
+from dragnoise_pack.nodes.host.patches import apply_edit
+from dragnoise_pack.nodes.host.run import HostRun
 from dragnoise_pack.nodes.host.sampling import denoise, noise_table
-from dragnoise_pack.nodes.inversion import run_inversion
-from dragnoise_pack.nodes.optimisation import run_optimisation
-from dragnoise_pack.nodes.propagation import apply_edit
 
 diffusers = pytest.importorskip("diffusers", reason="SKIPPED: diffusers is not installed beside ComfyUI")
 POINTS = DragPoints.from_pairs([((100, 80), (150, 90)), ((30, 200), (40, 150))], 288, 224)
@@ -59,7 +58,7 @@ def relative(a, b):
 
 
 def test_inversion(hosts):
-    ours, path = run_inversion(hosts.model, hosts.positive, hosts.latent, hosts.sigmas, 0, None)
+    ours, path = HostRun(hosts.model, hosts.positive, hosts.sigmas).invert(hosts.latent)
     theirs = hosts.in_diffusers(invert, hosts.latent, hosts.sigmas)
     assert relative(ours, theirs) < 1e-5
     their_path = hosts.in_diffusers(inversion_path, hosts.latent, hosts.sigmas)
@@ -80,7 +79,7 @@ def test_optimisation(hosts, name, masked):
     settings = {**(DEFAULT if name == "default" else {}), "iterations": iterations, "gradient_steps": 2}
     config = preset(name, **settings)
     noisy = hosts.in_diffusers(invert, hosts.latent, hosts.sigmas)
-    ours = run_optimisation(hosts.model, hosts.positive, noisy, hosts.sigmas, POINTS, mask, config, None)
+    ours = HostRun(hosts.model, hosts.positive, hosts.sigmas).drag(noisy, POINTS, mask, config).edit
     theirs = hosts.in_diffusers(optimise, noisy, hosts.sigmas, POINTS, mask=mask, config=config)
     change = theirs.bottlenecks - theirs.originals
     assert relative(ours.originals, theirs.originals) < 1e-5

@@ -1,0 +1,114 @@
+"""What crosses the border between the host and the core: pictures, masks, latents; here and nowhere else."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import node_helpers
+import numpy
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn import functional
+
+from ...dragnoise_core.errors import DragNoiseError
+from ...dragnoise_core.inversion import InversionPath
+from ...dragnoise_core.points import DragPoints
+from .files import stored_file
+
+# Rides along in the LATENT of an inversion: its latents at every level, [k + 1, 1, C, h, w], model units, on the CPU.
+PATH = "dragnoise_path"
+
+
+def to_core_image(image: Tensor) -> Tensor:
+    """Return the host's IMAGE, [B, H, W, 3 or 4] in [0, 1], as [B, 3, H, W]."""
+    return image[..., :3].movedim(-1, 1).float().contiguous()
+
+
+def to_host_image(image: Tensor) -> Tensor:
+    """Return [B, 3, H, W] as the host's IMAGE, [B, H, W, 3] in [0, 1]."""
+    return image.movedim(1, -1).float().clamp(0, 1).cpu().contiguous()
+
+
+def latent_samples(latent: dict[str, Any], model) -> Tensor:
+    """Return the samples of a LATENT of one picture, [1, C, h, w], as the host scales them.
+
+    Raises DragNoiseError for several pictures and for latents of another kind of model. An inpainting mask that
+    rides along in the LATENT is left behind: it would change the sampling.
+    """
+    samples = latent["samples"]
+    channels = model.get_model_object("latent_format").latent_channels
+    if samples.ndim != 4 or samples.shape[1] != channels:
+        raise DragNoiseError(
+            f"the latent has shape {tuple(samples.shape)}, this model's are [1, {channels}, height, width]; "
+            "encode the picture with the model's own VAE."
+        )
+    if len(samples) != 1:
+        raise DragNoiseError(
+            f"the latent holds {len(samples)} pictures; drag one at a time, Latent From Batch picks one."
+        )
+    return samples
+
+
+def fitting_path(path: InversionPath | None, latent: Tensor, sigmas: Tensor) -> InversionPath | None:
+    """Return the path of the inversion that ended in `latent`, on its device; None for none, or another's.
+
+    A LATENT that other nodes have worked on may bring a path along that is no longer its own.
+    """
+    if path is None or path.latents.shape != (len(sigmas), *latent.shape):
+        return None
+    path = replace(path, latents=path.latents.to(latent))
+    scale = float(latent.abs().max())
+    return path if torch.allclose(path.latents[0], latent, rtol=0, atol=1e-3 * scale) else None
+
+
+def signal_to_noise(wanted: Tensor, got: Tensor) -> float:
+    """Return how near `got` is to `wanted`, in decibels of the wanted one's variance; at most 120."""
+    error = float((got - wanted).square().mean())
+    signal = float(wanted.var(unbiased=False))
+    return 120.0 if error <= signal * 1e-12 else 10 * math.log10(max(signal, 1e-12) / error)
+
+
+def padded(picture: Tensor, multiple: int) -> Tensor:
+    """Return [1, C, H, W] with its last column and row repeated until both sides are multiples of `multiple`."""
+    height, width = picture.shape[-2:]
+    rows = torch.arange(-(-height // multiple) * multiple).clamp(max=height - 1)
+    columns = torch.arange(-(-width // multiple) * multiple).clamp(max=width - 1)
+    return picture[..., rows, :][..., columns]
+
+
+def one_mask(mask: Tensor | None) -> Tensor | None:
+    """Return the host's MASK, [B, H, W] or [H, W], as a plain copy; None stays None."""
+    return None if mask is None else mask.detach().to("cpu", torch.float32).clone()
+
+
+def first_mask(mask: Tensor) -> Tensor:
+    """Return the first of the host's MASK, [B, H, W] or [H, W], as [H, W]."""
+    return mask.reshape(-1, *mask.shape[-2:])[0]
+
+
+def fitted_mask(mask: Tensor, height: int, width: int, multiple: int) -> Tensor:
+    """Return the host's MASK for a picture of `height` x `width` pixels as `padded` makes it, [1, H, W]."""
+    first = first_mask(mask).float()[None, None]
+    return padded(functional.interpolate(first, (height, width), mode="nearest"), multiple)[0]
+
+
+def read_points(text: str, width: int, height: int) -> DragPoints:
+    """Return the points that `text` holds, scaled to a picture of `width` x `height` pixels."""
+    if not text.strip():
+        raise DragNoiseError("no point pair; place at least one handle and its target.")
+    return DragPoints.parse(text, width, height)
+
+
+def read_mask(name: str) -> Tensor:
+    """Return the painted mask, [H, W] in [0, 1], 1 = may change.
+
+    Where the file has transparency, what is transparent may change, as in the host's Load Image; an opaque file is
+    read by its red channel.
+    """
+    path = stored_file(name, "mask")
+    picture = node_helpers.pillow(Image.open, path)
+    picture = node_helpers.pillow(ImageOps.exif_transpose, picture).convert("RGBA")
+    red, _, _, alpha = (torch.from_numpy(channel.copy()) for channel in numpy.moveaxis(numpy.array(picture), -1, 0))
+    painted = red if alpha.min() == 255 else 255 - alpha
+    return painted.float() / 255

@@ -1,0 +1,49 @@
+"""Files in the host's folders, and never outside of them."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import folder_paths
+
+from ...dragnoise_core.errors import DragNoiseError
+
+
+def stored_file(name: str, purpose: str) -> str:
+    """Return the path of `name`, "file.ext [input]" or "[output]", inside the host's folders.
+
+    Raises DragNoiseError when it lies outside of them or does not exist.
+    """
+    plain, folder = folder_paths.annotated_filepath(name)
+    path = inside(folder or folder_paths.get_input_directory(), plain, purpose)
+    if not os.path.isfile(path):
+        raise DragNoiseError(f"the {purpose} {name!r} does not exist; choose it again.")
+    return path
+
+
+def inside(folder: str, name: str, purpose: str) -> str:
+    """Return the path of `name` in `folder`. Raises DragNoiseError when that lies outside."""
+    folder = os.path.abspath(folder)
+    path = os.path.abspath(os.path.join(folder, name))
+    if not path.startswith(folder + os.sep):
+        raise DragNoiseError(f"the {purpose} {name!r} lies outside the host's folders; choose one inside.")
+    return path
+
+
+def content_hash(path: str) -> str:
+    """Return a hash of the file's content, by which the host sees that a file of the same name is another one."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def stored_edits() -> list[str]:
+    names = []
+    folders = (("output", folder_paths.get_output_directory()), ("input", folder_paths.get_input_directory()))
+    for kind, folder in folders:
+        for pattern in ("*.safetensors", "*/*.safetensors"):
+            below = (path.relative_to(folder).as_posix() for path in Path(folder).glob(pattern))
+            names.extend(f"{name} [{kind}]" for name in sorted(below))
+    return names
