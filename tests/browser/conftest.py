@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # For picker_page and host_page, and for find_host.
 sys.path += [str(Path(__file__).parent), str(ROOT / "tests" / "host")]
+from frontends import Frontend, find_frontends  # noqa: E402
+
+FRONTENDS = find_frontends()
+NO_HOST = pytest.param(None, marks=pytest.mark.skip(reason="NO COMFYUI FOUND: name some in COMFYUI_PATHS"))
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
@@ -74,6 +79,47 @@ def browser():
         browser = playwright.chromium.launch(executable_path=chromium(), headless=True, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory):
+    """A running ComfyUI and its folder, by host and frontend's files; each is started once."""
+    from host_page import running_host
+
+    with ExitStack() as stack:
+
+        @functools.cache
+        def start(host: Path, files: Path | None) -> tuple[str, Path]:
+            base = tmp_path_factory.mktemp("base") / "comfy"
+            return stack.enter_context(running_host(host, base, files)), base
+
+        yield start
+
+
+@pytest.fixture(scope="session", params=FRONTENDS or [NO_HOST], ids=str)
+def page(request, browser, servers):
+    """ComfyUI's page in one frontend and renderer, as HostPage."""
+    from host_page import HostPage
+
+    frontend: Frontend = request.param
+    try:
+        files = frontend.files()
+    except OSError as error:
+        pytest.skip(f"NEWEST FRONTEND SKIPPED: {error}")
+    url, base = servers(frontend.host, files)
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    yield HostPage(context.new_page(), url, base, frontend)
+    context.close()
+
+
+@pytest.fixture
+def host(page):
+    """The page with an empty graph; fails when our own files reported an error."""
+    page.clear()
+    yield page
+    errors, page.errors = page.errors, []
+    assert not errors, errors
 
 
 @pytest.fixture

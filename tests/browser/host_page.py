@@ -2,26 +2,21 @@
 
 import io
 import json
-import os
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
+from find_host import host_python
+from frontends import Frontend
 from picker_page import PickerPage
 from PIL import Image, ImageDraw
 
 ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "tests" / "host"))
-from find_host import host_python  # noqa: E402
-
-NEWEST_FRONTEND = "1.58.1"
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Workflow.Persist": True, "Comfy.SnapToGrid.GridSize": 10}
 # The picker's stage, where tests find places on it; the product keeps it to itself.
 CAPTURE = """async () => {
@@ -36,27 +31,12 @@ CAPTURE = """async () => {
 }"""
 
 
-def newest_frontend() -> Path:
-    """The newest frontend's files: from COMFYUI_FRONTEND_ROOT, or downloaded once with pip. Raises OSError without."""
-    named = os.environ.get("COMFYUI_FRONTEND_ROOT")
-    if named:
-        return Path(named)
-    cache = Path.home() / ".cache" / "dragnoise-tests" / f"frontend-{NEWEST_FRONTEND}"
-    static = cache / "comfyui_frontend_package" / "static"
-    if not (static / "index.html").exists():
-        package = f"comfyui-frontend-package=={NEWEST_FRONTEND}"
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(cache), package]
-        result = subprocess.run(command, capture_output=True, text=True)
-        if result.returncode:
-            raise OSError(f"{package} cannot be downloaded: {result.stderr.strip().splitlines()[-1]}")
-        with zipfile.ZipFile(next(cache.glob("*.whl"))) as wheel:
-            wheel.extractall(cache)
-    return static
-
-
 @contextmanager
-def running_host(host: Path, base: Path, frontend: Path | None):
-    """A server on a free port, its files under `base`, this pack alone in it; yields its address."""
+def running_host(host: Path, base: Path, frontend: Path | None = None):
+    """A server on a free port, its files under `base`, this pack alone in it; yields its address.
+
+    frontend: the folder with the files of another frontend than the host's own.
+    """
     (base / "custom_nodes").mkdir(parents=True)
     (base / "custom_nodes" / "dragnoise").symlink_to(ROOT)
     (base / "input").mkdir()
@@ -106,14 +86,13 @@ def post(url: str, path: str, value) -> None:
 class HostPage(PickerPage):
     """ComfyUI's page. `errors` holds what our own files reported."""
 
-    def __init__(self, page, url: str, is_newest: bool, is_vue: bool):
-        self.page, self.url, self.is_newest, self.is_vue = page, url, is_newest, is_vue
+    def __init__(self, page, url: str, base: Path, frontend: Frontend):
+        self.page, self.url, self.base, self.frontend = page, url, base, frontend
         self.mouse, self.keyboard = page.mouse, page.keyboard
         self.errors = []
         page.set_default_timeout(10_000)
         page.on("pageerror", lambda error: self._note(f"{error} {error.stack}"))
         page.on("console", lambda message: message.type == "error" and self._note(f"{message.text} {message.location}"))
-        post(url, "/settings", {**SETTINGS, "Comfy.VueNodes.Enabled": is_vue})
         self.load_page()
 
     def _note(self, text: str) -> None:
@@ -121,6 +100,7 @@ class HostPage(PickerPage):
             self.errors.append(text)
 
     def load_page(self) -> None:
+        post(self.url, "/settings", {**SETTINGS, "Comfy.VueNodes.Enabled": self.frontend.is_vue})
         self.page.goto(self.url, timeout=60_000)
         self.page.wait_for_function("() => window.app?.extensionManager && app.graph && !app.configuringGraph")
         self.page.wait_for_function("() => window.LiteGraph?.registered_node_types.DragNoisePoints")
@@ -136,6 +116,35 @@ class HostPage(PickerPage):
                 app.canvas.ds.scale = 1;
                 app.canvas.ds.offset = [0, 0];
             }"""
+        )
+
+    def look_at(self, scale: float = 1, offset=(0, 0)) -> None:
+        """Show the graph at a zoom and place, and wait until the picker stands there."""
+        self.js(
+            """([scale, offset]) => {
+                Object.assign(app.canvas.ds, { scale, offset });
+                app.canvas.setDirty(true, true);
+            }""",
+            [scale, list(offset)],
+        )
+        self.settle(scale)
+
+    def settle(self, scale: float = 1) -> None:
+        """Wait until the picker is drawn at `scale` and has kept its place for ten frames."""
+        self.js(
+            """(scale) => new Promise((done) => {
+                let [still, place] = [0, ""];
+                const look = () => {
+                    const { left, top, width } = picker.stage.surface.getBoundingClientRect();
+                    const now = [left, top, width].join();
+                    const isThere = Math.abs(width / picker.stage.surface.clientWidth - scale) < 1e-3;
+                    still = isThere && now === place ? still + 1 : 0;
+                    place = now;
+                    still < 10 ? requestAnimationFrame(look) : done();
+                };
+                look();
+            })""",
+            scale,
         )
 
     def add(self, kind: str, position=(0, 0), **values) -> str:
@@ -184,6 +193,11 @@ class HostPage(PickerPage):
             "([w, h]) => picker.stage.picture && picker.model.stage.width === w && picker.model.stage.height === h",
             arg=[width, height],
         )
+
+    def wait_for_message(self, text: str) -> None:
+        """Wait until the picker says `text`."""
+        said = "(text) => picker.stage.surface.parentElement.querySelector('[role=status]').textContent.includes(text)"
+        self.page.wait_for_function(said, arg=text)
 
     def with_picture(self, name: str = "wide.png", size=(96, 64)) -> tuple[str, str]:
         """A graph of LoadImage and DragNoisePoints, the picture seen; returns their ids."""

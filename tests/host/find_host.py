@@ -8,13 +8,22 @@ PACK = Path(__file__).resolve().parents[2]
 SKIPPED = "SKIPPED: no ComfyUI found, so the tests on the real host did not run; set COMFYUI_PATH to its folder."
 
 
-def find_host() -> Path | None:
-    """Return ComfyUI's folder: COMFYUI_PATH, else ~/comfy/ComfyUI, else the one whose custom_nodes hold this pack."""
+def find_hosts() -> list[Path]:
+    """Return every ComfyUI here: those that COMFYUI_PATHS lists, else COMFYUI_PATH, else those in the usual places.
+
+    The usual places: ~/comfy/ComfyUI, ~/comfy-new/ComfyUI, and the one whose custom_nodes hold this pack.
+    """
     here = Path(os.path.abspath(__file__))  # not resolved: the pack may be linked into custom_nodes
-    above = [folder.parent for folder in here.parents if folder.name == "custom_nodes"]
-    named = os.environ.get("COMFYUI_PATH")
-    candidates = [Path(named)] if named else [Path.home() / "comfy" / "ComfyUI", *above]
-    return next((folder for folder in candidates if (folder / "comfy" / "samplers.py").is_file()), None)
+    usual = [Path.home() / "comfy" / "ComfyUI", Path.home() / "comfy-new" / "ComfyUI"]
+    usual += [folder.parent for folder in here.parents if folder.name == "custom_nodes"]
+    named = os.environ.get("COMFYUI_PATHS") or os.environ.get("COMFYUI_PATH")
+    candidates = [Path(path) for path in named.split(os.pathsep)] if named else usual
+    return [folder for folder in candidates if (folder / "comfy" / "samplers.py").is_file()]
+
+
+def find_host() -> Path | None:
+    """Return the first of `find_hosts`, or None."""
+    return next(iter(find_hosts()), None)
 
 
 def host_python(host: Path) -> str:
