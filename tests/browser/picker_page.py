@@ -44,6 +44,13 @@ class PickerPage:
         return [[point and [round(value) for value in point] for point in (p["handle"], p["target"])] for p in stored]
 
     @property
+    def stored(self):
+        """Every pair's reach, None where it has none, and all pins, as stored; pins to the pixel."""
+        stored = json.loads(self.text or '{"pairs": []}')
+        reaches = [pair.get("reach") for pair in stored["pairs"]]
+        return reaches, [[round(value) for value in pin] for pin in stored.get("pins", [])]
+
+    @property
     def message(self):
         return self.js("() => picker.stage.surface.parentElement.querySelector('[role=status]').textContent")
 

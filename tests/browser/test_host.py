@@ -200,7 +200,7 @@ def test_another_picture_keeps_what_fits(host):
     host.js("() => { app.graph.nodes[0].widgets[0].value = 'tall.png'; }")
     host.wait_for_picture(40, 80)
     assert host.pairs == [[[10, 10], [30, 30]]]
-    assert "1 pair lies outside" in host.message
+    assert "1 pair or pin lies outside" in host.message
 
 
 def test_without_a_picture_the_stage_has_the_size_of_the_numbers(host):

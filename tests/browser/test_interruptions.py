@@ -44,7 +44,7 @@ def test_a_key_during_a_drag_ends_the_drag_and_is_one_step(picker, key, left):
 @pytest.mark.parametrize("way", ["disabled", "hidden"])
 def test_the_toolbar_is_reached_by_tab_after_its_tab_stop_went_away(picker, way):
     picker.drag((200, 200), (320, 200))
-    picker.button("Remove all pairs").focus()
+    picker.button("Remove all points").focus()
     if way == "disabled":
         picker.press("Enter")
         picker.js("() => picker.focus()")

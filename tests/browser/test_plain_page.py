@@ -90,7 +90,7 @@ def test_a_pair_is_removed(picker, way):
         picker.click(320, 200, button="right")
     else:
         picker.click(320, 200)
-        picker.press("Delete") if way == "key" else picker.button("Remove the selected pair").click()
+        picker.press("Delete") if way == "key" else picker.button("Remove the selected pair or pin").click()
     assert picker.pairs == [[[400, 400], [500, 400]]]
 
 
@@ -228,7 +228,7 @@ def test_another_picture_says_what_does_not_fit(picker):
     picker.drag((600, 100), (700, 150))
     picker.set_picture(400, 400)
     assert picker.pairs == [[[100, 100], [200, 150]]]
-    assert "1 pair lies outside" in picker.message
+    assert "1 pair or pin lies outside" in picker.message
     picker.press("Control+z")
     assert picker.pairs == [[[100, 100], [200, 150]], [[600, 100], [700, 150]]]
 

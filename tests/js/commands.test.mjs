@@ -50,12 +50,23 @@ test("a reach belongs to its pair; 0 takes it away", () => {
   assert.equal(commands.setEnd(reaching, 0, "handle", [1, 1]).pairs[0].reach, 12.3);
 });
 
+test("a reach grows from none to a tenth of the picture and shrinks back to none", () => {
+  const state = withPairs([[10, 10], [20, 10]]);
+  assert.equal(commands.growReach(state, 0, 0.9), state);
+  const begun = commands.growReach(state, 0, 1.1);
+  assert.equal(begun.pairs[0].reach, 5);
+  assert.equal(commands.growReach(begun, 0, 2).pairs[0].reach, 10);
+  let shrunk = begun;
+  for (let step = 0; step < 40; step++) shrunk = commands.growReach(shrunk, 0, 1 / 1.1);
+  assert.deepEqual(shrunk.pairs, state.pairs);
+});
+
 test("pins are placed, moved and removed inside the picture, at most 64", () => {
   const one = commands.addPin(empty, [-5, 20]);
   assert.deepEqual(one.pins, [[0, 20]]);
   const two = commands.addPin(one, [50, 25]);
-  assert.deepEqual(commands.movePin(two, 0, [7, 99]).pins, [[7, 50], [50, 25]]);
-  assert.deepEqual(commands.removePin(two, 0).pins, [[50, 25]]);
+  assert.deepEqual(commands.setEnd(two, 0, "pin", [7, 99]).pins, [[7, 50], [50, 25]]);
+  assert.deepEqual(commands.removeAt(two, { index: 0, end: "pin" }).pins, [[50, 25]]);
   assert.deepEqual(commands.removeAllPoints({ ...two, ...withPairs([[1, 1], [2, 2]]), pins: two.pins }), empty);
   const full = { ...empty, pins: Array(MAX_PINS).fill([1, 1]) };
   assert.equal(commands.addPin(full, [2, 2]), full);

@@ -242,3 +242,39 @@ test("the own size is that of the picture the points were placed on", () => {
   model.load("[[[10,10],[20,20]]]");
   assert.equal(model.ownSize, null, "tracks carry none");
 });
+
+test("reaches and pins are stored, loaded, undone and redone", () => {
+  const model = loaded();
+  const plain = model.text;
+  model.commit(commands.setReach(model.state, 0, 8));
+  model.commit(commands.addPin(model.state, [5, 5]));
+  const { version, pairs, pins } = JSON.parse(model.text);
+  assert.deepEqual([version, pairs[0].reach, pins], [2, 8, [[5, 5]]]);
+  const other = loaded(model.text);
+  assert.deepEqual(other.state, { ...other.state, pairs, pins });
+  model.undo();
+  model.undo();
+  assert.equal(model.text, plain);
+  model.redo();
+  model.redo();
+  assert.equal(model.text, other.text);
+});
+
+test("pins without a pair are kept, and so is the picture's size with them", () => {
+  const model = new PickerModel(stage);
+  model.commit(commands.addPin(model.state, [5, 5]));
+  const other = new PickerModel({ width: 10, height: 10 });
+  other.load(model.text);
+  assert.deepEqual(other.ownSize, stage);
+  assert.equal(other.text, model.text);
+});
+
+test("a selected pin stays selected when one before it goes, and not when it goes itself", () => {
+  const model = loaded();
+  for (const x of [1, 2, 3]) model.commit(commands.addPin(model.state, [x, x]));
+  model.select({ index: 2, end: "pin" });
+  model.commit(commands.removeAt(model.state, { index: 0, end: "pin" }));
+  assert.deepEqual(model.selected, { index: 1, end: "pin" });
+  model.commit(commands.removeAt(model.state, { index: 1, end: "pin" }));
+  assert.equal(model.selected, null);
+});

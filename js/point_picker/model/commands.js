@@ -12,8 +12,8 @@
 
 import { clampReach, MAX_PAIRS, MAX_PINS, scaledPoints } from "./points_text.js";
 
-/** The smallest reach that a person draws: no picture shows a smaller ring. */
-const LEAST_REACH = 1;
+/** The smallest reach that a person draws, in pixels. */
+const SMALLEST_RING = 1;
 
 export function emptyState(width, height) {
   return { width, height, pairs: [], pins: [], mask: [] };
@@ -30,8 +30,14 @@ export function addHandle(state, point) {
   return { ...state, pairs: [...state.pairs, { handle: inside(state, point), target: null }] };
 }
 
-/** Put one end ("handle" or "target") of a pair at a point; outside the picture means its nearest border. */
+/** Where a selected point is, {index, end} with end "handle", "target" or "pin"; null where there is none. */
+export function pointAt({ pairs, pins }, { index, end }) {
+  return (end === "pin" ? pins[index] : pairs[index]?.[end]) ?? null;
+}
+
+/** Put an end of a pair, or a pin, at a point; outside the picture means its nearest border. */
 export function setEnd(state, index, end, point) {
+  if (end === "pin") return { ...state, pins: state.pins.with(index, inside(state, point)) };
   return withPair(state, index, { ...state.pairs[index], [end]: inside(state, point) });
 }
 
@@ -59,9 +65,16 @@ export function removeAllPoints(state) {
 /** What lies within `reach` pixels of the handle moves along, to a tenth of a pixel; 0 leaves that to the method. */
 export function setReach(state, index, reach) {
   const { reach: old, ...pair } = state.pairs[index];
-  const next = reach > 0 ? clampReach(Math.max(tenth(reach), LEAST_REACH)) : undefined;
+  const next = reach > 0 ? clampReach(Math.max(tenth(reach), SMALLEST_RING)) : undefined;
   if (next === old) return state;
   return withPair(state, index, next ? { ...pair, reach: next } : pair);
+}
+
+/** Make a reach larger by `factor`, or smaller. Smaller than the smallest ring is none; from none it begins anew. */
+export function growReach(state, index, factor) {
+  const { reach } = state.pairs[index];
+  if (reach) return setReach(state, index, reach * factor < SMALLEST_RING ? 0 : reach * factor);
+  return factor > 1 ? setReach(state, index, Math.min(state.width, state.height) / 10) : state;
 }
 
 /** Add a point that stays. The same state when there are 64 already. */
@@ -70,11 +83,9 @@ export function addPin(state, point) {
   return { ...state, pins: [...state.pins, inside(state, point)] };
 }
 
-export function movePin(state, index, point) {
-  return { ...state, pins: state.pins.with(index, inside(state, point)) };
-}
-
-export function removePin(state, index) {
+/** Remove the pair, or the pin, that a selected point belongs to. */
+export function removeAt(state, { index, end }) {
+  if (end !== "pin") return removePair(state, index);
   return { ...state, pins: state.pins.filter((_, other) => other !== index) };
 }
 

@@ -46,25 +46,47 @@ export function toPicture({ scale, x, y }, [vx, vy]) {
 }
 
 /**
- * What is under `at` (view pixels): {index, end} with end "handle", "target" or "arrow", or null.
- * The nearest end within `radius` wins; an arrow is hit within half of it. Later pairs lie on top.
+ * What is under `at` (view pixels): {index, end} with end "handle", "target", "pin", "arrow" or "reach", or null.
+ * The nearest point within `radius` wins; the grip of the selected pair's reach counts as one; an arrow is hit within
+ * half of it, and so is a ring. Later ones lie on top. While a handle waits for its target no reach is hit.
  */
-export function hitTest(pairs, viewport, at, radius) {
-  let [best, nearest] = [null, radius];
-  pairs.forEach((pair, index) => {
-    for (const end of ["handle", "target"]) {
-      const distance = pair[end] ? distanceBetween(toView(viewport, pair[end]), at) : Infinity;
-      if (distance <= nearest) [best, nearest] = [{ index, end }, distance];
-    }
+export function hitTest({ pairs, pins }, viewport, at, radius, selected = null) {
+  const hit = (entries, within) => {
+    let [best, nearest] = [null, within];
+    for (const [found, distance] of entries) if (distance <= nearest) [best, nearest] = [found, distance];
+    return best;
+  };
+  const away = (point) => (point ? distanceBetween(toView(viewport, point), at) : Infinity);
+  const reaches = pairs.every(({ target }) => target) ? [...pairs.entries()] : [];
+  const grips = reaches.filter(([index]) => selected && selected.end !== "pin" && index === selected.index);
+  const points = [
+    ...pins.map((pin, index) => [{ index, end: "pin" }, away(pin)]),
+    ...grips.map(([index, pair]) => [{ index, end: "reach" }, distanceBetween(reachGrip(pair, viewport), at)]),
+    ...pairs.flatMap((pair, index) => ["handle", "target"].map((end) => [{ index, end }, away(pair[end])])),
+  ];
+  const lines = pairs.flatMap(({ handle, target }, index) => {
+    if (!target) return [];
+    return [[{ index, end: "arrow" }, distanceToSegment(at, toView(viewport, handle), toView(viewport, target))]];
   });
-  if (best) return best;
-  nearest = radius / 2;
-  pairs.forEach((pair, index) => {
-    if (!pair.target) return;
-    const distance = distanceToSegment(at, toView(viewport, pair.handle), toView(viewport, pair.target));
-    if (distance <= nearest) [best, nearest] = [{ index, end: "arrow" }, distance];
+  const rings = reaches.map(([index, { handle, reach }]) => {
+    const distance = reach ? Math.abs(distanceBetween(toView(viewport, handle), at) - reach * viewport.scale) : Infinity;
+    return [{ index, end: "reach" }, distance];
   });
-  return best;
+  return hit(points, radius) ?? hit(lines, radius / 2) ?? hit(rings, radius / 2);
+}
+
+/** View pixels from a handle within which a ring ends: it is smaller than the handle's own mark. */
+export const NO_RING = 12;
+const GRIP_DISTANCE = 28;
+
+/** Where the grip that changes a pair's reach is, in view pixels: on the ring, on the side away from the target. */
+export function reachGrip({ handle, target, reach }, viewport) {
+  const [x, y] = toView(viewport, handle);
+  const [dx, dy] = target ? [handle[0] - target[0], handle[1] - target[1]] : [0, 0];
+  const length = Math.hypot(dx, dy);
+  const [ux, uy] = length ? [dx / length, dy / length] : [-1, 0];
+  const away = reach ? reach * viewport.scale : GRIP_DISTANCE;
+  return [x + ux * away, y + uy * away];
 }
 
 export function distanceBetween([ax, ay], [bx, by]) {

@@ -5,7 +5,7 @@
  * picture's change counts) and "select".
  */
 
-import { emptyState, fittedToPicture, maskFromFile, scaled } from "./commands.js";
+import { emptyState, fittedToPicture, maskFromFile, pointAt, scaled } from "./commands.js";
 import { History } from "./history.js";
 import { parsePoints, PointsError, serialisePoints } from "./points_text.js";
 
@@ -143,14 +143,14 @@ export class PickerModel {
   /** Make `state`, or what was previewed, one step of history. */
   commit(state = this.state) {
     const unchanged = state === this.#history.state || state === this.#shown?.state;
-    const before = this.state.pairs;
+    const before = this.state;
     this.#draft = null;
     if (unchanged) return this.#notify("change");
     const { source, problem, sizeless, ...clean } = state;
     const { pairs, pins, width, height } = this.#history.state;
     const samePoints = state.pairs === pairs && state.pins === pins && state.width === width && state.height === height;
     this.#history.push(samePoints ? state : clean);
-    this.#keepSelection(before, state.pairs);
+    this.#keepSelection(before, state);
     this.#notify("commit");
   }
 
@@ -170,7 +170,7 @@ export class PickerModel {
     this.#step(() => this.#history.redo());
   }
 
-  /** Select an end of a pair: {index, end: "handle" | "target"}, or null for none. */
+  /** Select a point: {index, end: "handle" | "target" | "pin"}, or null for none. */
   select(selected) {
     this.selected = selected;
     this.#notify("select");
@@ -181,7 +181,7 @@ export class PickerModel {
     this.#draft = null;
     move();
     if (this.#history.state === before) return;
-    this.#keepSelection(before.pairs, this.#history.state.pairs);
+    this.#keepSelection(before, this.#history.state);
     this.#notify("commit");
   }
 
@@ -208,12 +208,15 @@ export class PickerModel {
     return this.#maskNames.get(mask);
   }
 
-  /** The selection stays with its pair when pairs before it go or come. */
-  #keepSelection(before = [], after = []) {
-    const index = this.selected ? after.indexOf(before[this.selected.index]) : -1;
+  /** The selection stays with its pair, or pin, when others before it go or come. */
+  #keepSelection(before = this.state, after = this.state) {
+    if (!this.selected) return;
+    const list = this.selected.end === "pin" ? "pins" : "pairs";
+    const index = after[list].indexOf(before[list][this.selected.index]);
     if (index >= 0) this.selected = { ...this.selected, index };
-    const pair = this.selected && this.state.pairs[this.selected.index];
-    if (this.selected && !pair?.[this.selected.end]) this.selected = pair ? { ...this.selected, end: "handle" } : null;
+    if (pointAt(this.state, this.selected)) return;
+    const handle = { index: this.selected.index, end: "handle" };
+    this.selected = list === "pairs" && pointAt(this.state, handle) ? handle : null;
   }
 
   #notify(kind) {

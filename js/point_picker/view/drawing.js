@@ -1,10 +1,13 @@
 /** Drawing of points, arrows, paths and cursors on a canvas, in view pixels. Outlines keep them readable anywhere. */
 
-import { toView } from "../model/geometry.js";
+import { pendingIndex } from "../model/commands.js";
+import { reachGrip, toView } from "../model/geometry.js";
 
 const HANDLE_COLOUR = "#e0242f";
 const TARGET_COLOUR = "#1668e8";
 const PATH_COLOUR = "#ffd60a";
+const PIN_COLOUR = "#0b7d46";
+const SELECTED_COLOUR = "#ffe45c";
 const LIGHT = "#ffffff";
 const DARK = "rgba(0, 0, 0, 0.65)";
 const RADIUS = 7;
@@ -30,6 +33,35 @@ export function drawEnds(context, state, viewport, selected, grabbed) {
       });
     }
   }
+}
+
+/** Draw the ring of every reach, and on the selected pair the grip that changes it. */
+export function drawReaches(context, state, viewport, selected) {
+  for (const [index, pair] of inOrder(state.pairs, selected)) {
+    const isSelected = index === selected?.index && selected.end !== "pin";
+    if (pair.reach) drawRing(context, toView(viewport, pair.handle), pair.reach * viewport.scale, isSelected);
+    if (!isSelected || pendingIndex(state) >= 0) continue;
+    context.save();
+    context.translate(...reachGrip(pair, viewport));
+    circle(context, 5, DARK, DARK, 1);
+    circle(context, 3, HANDLE_COLOUR, LIGHT, 2);
+    context.restore();
+  }
+}
+
+/** Draw every pin: a diamond, so that colour is not all that tells it from handles and targets. */
+export function drawPins(context, { pins }, viewport, selected) {
+  pins.forEach((pin, index) => {
+    context.save();
+    context.translate(...toView(viewport, pin));
+    if (selected?.end === "pin" && selected.index === index) {
+      diamond(context, RADIUS + 5, null, DARK, 4);
+      diamond(context, RADIUS + 5, null, SELECTED_COLOUR, 2);
+    }
+    diamond(context, RADIUS, null, DARK, 5);
+    diamond(context, RADIUS, PIN_COLOUR, LIGHT, 2);
+    context.restore();
+  });
 }
 
 /** Draw the line from a handle that waits to where its target would land. */
@@ -75,7 +107,7 @@ export function drawBrush(context, at, radius, erase) {
 /** [index, pair] of all, the selected one last and so on top. */
 function inOrder(pairs, selected) {
   const entries = [...pairs.entries()];
-  return selected ? [...entries.toSpliced(selected.index, 1), entries[selected.index]] : entries;
+  return selected && selected.end !== "pin" ? [...entries.toSpliced(selected.index, 1), entries[selected.index]] : entries;
 }
 
 function drawMarker(context, [x, y], { label, colour, pending, selected, hollow }) {
@@ -83,7 +115,7 @@ function drawMarker(context, [x, y], { label, colour, pending, selected, hollow 
   context.translate(x, y);
   if (selected) {
     circle(context, RADIUS + 5, null, DARK, 4);
-    circle(context, RADIUS + 5, null, "#ffe45c", 2);
+    circle(context, RADIUS + 5, null, SELECTED_COLOUR, 2);
   }
   if (hollow) {
     drawCrosshair(context, colour);
@@ -102,6 +134,26 @@ function drawMarker(context, [x, y], { label, colour, pending, selected, hollow 
     context.fillText(label, 0, 0.5);
   }
   context.restore();
+}
+
+function drawRing(context, middle, radius, selected) {
+  const ring = () => {
+    context.beginPath();
+    context.arc(...middle, radius, 0, 2 * Math.PI);
+  };
+  if (selected) {
+    ring();
+    context.fillStyle = "rgba(255, 255, 255, 0.12)";
+    context.fill();
+  }
+  strokeTwice(context, ring, selected ? 2.5 : 1.5, selected ? SELECTED_COLOUR : "#ff7b81");
+}
+
+function diamond(context, half, fill, stroke, width) {
+  context.beginPath();
+  for (const [x, y] of [[-half, 0], [0, -half], [half, 0], [0, half]]) context.lineTo(x, y);
+  context.closePath();
+  paint(context, fill, stroke, width);
 }
 
 /** While an end is placed, its very pixel is to be seen. */
@@ -170,6 +222,10 @@ function segment(context, from, to) {
 function circle(context, radius, fill, stroke, width) {
   context.beginPath();
   context.arc(0, 0, radius, 0, 2 * Math.PI);
+  paint(context, fill, stroke, width);
+}
+
+function paint(context, fill, stroke, width) {
   if (fill) {
     context.fillStyle = fill;
     context.fill();

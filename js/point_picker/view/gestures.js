@@ -1,12 +1,14 @@
 /** Pointer gestures on the stage: mouse, touch and pen, through Pointer Events on the surface itself. */
 
 import * as commands from "../model/commands.js";
-import { distanceBetween } from "../model/geometry.js";
-import { MAX_PAIRS } from "../model/points_text.js";
+import { distanceBetween, NO_RING } from "../model/geometry.js";
+import { MAX_PAIRS, MAX_PINS } from "../model/points_text.js";
 
-const REACH = { mouse: 12, pen: 16, touch: 24 };
+const HIT = { mouse: 12, pen: 16, touch: 24 };
 const STILL = { mouse: 3, pen: 5, touch: 8 };
 const BESIDE = 4;
+/** A turn of the wheel is one step of history once it has rested for so long, in ms. */
+const WHEEL_RESTS = 300;
 
 export class Gestures {
   #stage;
@@ -14,6 +16,7 @@ export class Gestures {
   #picker;
   #gesture = null;
   #touches = new Map();
+  #turning = 0;
 
   /** picker: {isReadOnly, isFocused, isPanning, focus(), say(text), showMask()}: what the surroundings know and do. */
   constructor(stage, picker) {
@@ -33,6 +36,14 @@ export class Gestures {
 
   get isActive() {
     return this.#gesture !== null;
+  }
+
+  /** Make what the wheel turned a step of history. */
+  settle() {
+    if (!this.#turning) return;
+    clearTimeout(this.#turning);
+    this.#turning = 0;
+    if (!this.isActive && this.#model.isPreviewing) this.#model.commit();
   }
 
   /** End a gesture as if it had not begun. */
@@ -55,12 +66,15 @@ export class Gestures {
       if (this.#touches.size > 1) return this.#beginPinch();
     }
     if (this.#gesture) return;
+    this.settle();
     this.#stage.surface.setPointerCapture(event.pointerId);
     this.#gesture = { id: event.pointerId, type: event.pointerType, start: place, last: place, moved: false };
     const { tool } = this.#stage.settings;
     if (event.button === 1 || this.#picker.isPanning) {
       event.preventDefault();
       this.#gesture.kind = "pan";
+    } else if (tool === "pins" || (tool === "points" && event.shiftKey)) {
+      this.#beginPin(place);
     } else if (tool === "points") {
       this.#beginPoint(place);
     } else {
@@ -71,7 +85,7 @@ export class Gestures {
   #beginPoint(place) {
     const { state } = this.#model;
     const pending = commands.pendingIndex(state);
-    const hit = this.#stage.hitTest(place, REACH[this.#gesture.type] ?? REACH.mouse);
+    const hit = this.#stage.hitTest(place, HIT[this.#gesture.type] ?? HIT.mouse);
     const waits = pending >= 0;
     const besideHandle =
       waits && distanceBetween(place, this.#stage.toView(state.pairs[pending].handle)) > BESIDE * this.#stage.screenPixel;
@@ -83,6 +97,8 @@ export class Gestures {
       this.#model.select({ index: pending, end: "handle" });
     } else if (hit?.end === "arrow") {
       this.#grab("pair", { index: hit.index, end: "handle" });
+    } else if (hit?.end === "reach") {
+      this.#grab("reach", { index: hit.index, end: "handle" });
     } else if (hit) {
       this.#grab("end", hit);
     } else {
@@ -94,7 +110,7 @@ export class Gestures {
     const { state } = this.#model;
     const next = commands.addHandle(state, this.#stage.toPicture(place));
     const handle = next.pairs[state.pairs.length]?.handle;
-    if (!handle || distanceBetween(this.#stage.toView(handle), place) > REACH.mouse * this.#stage.screenPixel) {
+    if (!handle || distanceBetween(this.#stage.toView(handle), place) > HIT.mouse * this.#stage.screenPixel) {
       if (handle) this.#model.select(null);
       else this.#picker.say(`${MAX_PAIRS} pairs are the most; remove one first.`);
       this.#gesture = null;
@@ -105,9 +121,26 @@ export class Gestures {
     this.#model.select({ index: state.pairs.length, end: "handle" });
   }
 
+  /** A press places a pin, which can be dragged on; on a pin that is there it takes that. */
+  #beginPin(place) {
+    const { state } = this.#model;
+    const hit = this.#stage.hitTest(place, HIT[this.#gesture.type] ?? HIT.mouse);
+    if (hit?.end === "pin") return this.#grab("end", hit);
+    const next = commands.addPin(state, this.#stage.toPicture(place));
+    const pin = next.pins[state.pins.length];
+    if (!pin || distanceBetween(this.#stage.toView(pin), place) > HIT.mouse * this.#stage.screenPixel) {
+      if (pin) this.#model.select(null);
+      else this.#picker.say(`${MAX_PINS} pins are the most; remove one first.`);
+      this.#gesture = null;
+      return;
+    }
+    this.#model.preview(next);
+    this.#grab("end", { index: state.pins.length, end: "pin" });
+  }
+
   #grab(kind, selected) {
     const { state } = this.#model;
-    const point = state.pairs[selected.index]?.[selected.end];
+    const point = commands.pointAt(state, selected);
     const offset = point ? this.#stage.toView(point).map((value, axis) => value - this.#gesture.start[axis]) : [0, 0];
     Object.assign(this.#gesture, { kind, ...selected, from: state, offset: kind === "end" ? offset : [0, 0] });
     if (kind !== "pull") this.#model.select(selected);
@@ -159,8 +192,10 @@ export class Gestures {
     gesture.moved ||= distanceBetween(place, gesture.start) > still;
     if (!gesture.moved) return;
     const { index, end, from } = gesture;
-    this.#stage.grabbed = { index, end };
-    if (gesture.kind === "pair") {
+    this.#stage.grabbed = gesture.kind === "reach" ? null : { index, end };
+    if (gesture.kind === "reach") {
+      this.#model.preview(commands.setReach(from, index, this.#reachAt(place)));
+    } else if (gesture.kind === "pair") {
       const [ax, ay] = this.#stage.toPicture(gesture.start);
       const [bx, by] = this.#stage.toPicture(place);
       this.#stage.grabbed = null;
@@ -170,6 +205,16 @@ export class Gestures {
       this.#model.preview(commands.setEnd(from, index, end, this.#stage.toPicture(at)));
       if (gesture.kind === "pull") this.#model.select({ index, end });
     }
+  }
+
+  /** The reach whose ring goes through a place; 0 on the handle's own mark. What was grabbed beside does not jump. */
+  #reachAt(place) {
+    const { from, index, start } = this.#gesture;
+    const { handle, reach } = from.pairs[index];
+    const distance = (at) => distanceBetween(this.#stage.toView(handle), at);
+    const { scale } = this.#stage.viewport;
+    const radius = distance(place) + (reach ? reach * scale - distance(start) : 0);
+    return radius < NO_RING * this.#stage.screenPixel ? 0 : radius / scale;
   }
 
   #up(event) {
@@ -202,8 +247,8 @@ export class Gestures {
   }
 
   #hover(place, type) {
-    const isPoints = this.#stage.settings.tool === "points";
-    this.#stage.hovered = isPoints ? this.#stage.hitTest(place, REACH[type] ?? REACH.mouse) : null;
+    const isPoints = ["points", "pins"].includes(this.#stage.settings.tool);
+    this.#stage.hovered = isPoints ? this.#stage.hitTest(place, HIT[type] ?? HIT.mouse) : null;
     const { surface } = this.#stage;
     surface.style.cursor = this.#picker.isPanning ? "grab" : this.#stage.hovered ? "move" : isPoints ? "" : "none";
     this.#stage.render("points");
@@ -218,21 +263,29 @@ export class Gestures {
   #contextMenu(event) {
     if (event.pointerType === "touch" || this.#picker.isReadOnly) return;
     if (this.isActive) this.cancel();
-    const hit = this.#stage.hitTest(this.#stage.placeOf(event), REACH.mouse);
+    const hit = this.#stage.hitTest(this.#stage.placeOf(event), HIT.mouse);
     if (!hit) return;
     event.preventDefault();
     event.stopPropagation();
     this.#picker.focus();
-    this.#model.commit(commands.removePair(this.#model.state, hit.index));
+    const hitRing = hit.end === "reach";
+    const { state } = this.#model;
+    this.#model.commit(hitRing ? commands.setReach(state, hit.index, 0) : commands.removeAt(state, hit));
   }
 
-  /** While the picker is not focused the wheel is the graph's. */
+  /** While the picker is not focused the wheel is the graph's. Over a ring it turns that, elsewhere it zooms. */
   #wheel(event) {
     if (!this.#picker.isFocused) return;
     event.preventDefault();
     event.stopPropagation();
     const lines = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 16 : 1;
-    this.#stage.zoom(Math.exp((-event.deltaY * lines) / 400), this.#stage.placeOf(event));
+    const factor = Math.exp((-event.deltaY * lines) / 400);
+    const turned = event.altKey ? this.#model.selected : this.#stage.hovered?.end === "reach" && this.#stage.hovered;
+    if (!turned || turned.end === "pin") return this.#stage.zoom(factor, this.#stage.placeOf(event));
+    if (this.isActive || this.#picker.isReadOnly) return;
+    clearTimeout(this.#turning);
+    this.#turning = setTimeout(() => this.settle(), WHEEL_RESTS);
+    this.#model.preview(commands.growReach(this.#model.state, turned.index, Math.sqrt(factor)));
   }
 
   #movePinch() {

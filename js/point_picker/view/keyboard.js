@@ -1,9 +1,11 @@
 /** The picker by keyboard alone. Keys that are not named here are left to the page. */
 
 import * as commands from "../model/commands.js";
-import { MAX_PAIRS } from "../model/points_text.js";
+import { MAX_PAIRS, MAX_PINS } from "../model/points_text.js";
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+/** Comma and full stop too: many keyboards have no brackets without a modifier. */
+const TURNS = { "[": 1 / 1.1, ",": 1 / 1.1, "]": 1.1, ".": 1.1 };
 const PAN = 24;
 
 /**
@@ -23,7 +25,7 @@ export function listenToKeys(picker) {
   });
   root.addEventListener("keyup", (event) => {
     if (event.key === " ") picker.isPanning = false;
-    if (event.key in ARROWS && model.isPreviewing && !picker.gestures.isActive) model.commit();
+    if ((event.key in ARROWS || event.key in TURNS) && model.isPreviewing && !picker.gestures.isActive) model.commit();
   });
   keys.addEventListener("blur", () => {
     picker.isPanning = false;
@@ -50,15 +52,16 @@ function onStageKey(picker, event) {
   if (event.key === "Tab") return selectNext(picker, event.shiftKey ? -1 : 1);
   if (event.key in ARROWS) return nudge(picker, ARROWS[event.key], event.shiftKey ? 10 : 1);
   if (event.key === "Enter") return run(() => placeByKey(picker));
+  if (event.key in TURNS) return run(() => turn(picker, event.key));
   if (event.key === " ") return run(() => (picker.isPanning = true));
   const byKey = {
     v: () => actions.setTool("points"),
+    p: () => actions.setTool("pins"),
+    r: actions.toggleReach,
     b: () => actions.setTool("paint"),
     e: () => actions.setTool("erase"),
     i: actions.invertMask,
     h: actions.toggleMask,
-    "[": () => actions.setBrush(stage.settings.brush / 1.25),
-    "]": () => actions.setBrush(stage.settings.brush * 1.25),
     "+": () => stage.zoom(1.25),
     "=": () => stage.zoom(1.25),
     "-": () => stage.zoom(0.8),
@@ -68,17 +71,21 @@ function onStageKey(picker, event) {
   return action ? run(action) : false;
 }
 
-/** Tab walks over handle and target of every pair, then on out of the picker. */
+/** Tab walks over handle and target of every pair, then over the pins, then on out of the picker. */
 function selectNext({ model, stage }, direction) {
-  const ends = model.state.pairs.flatMap(({ target }, index) =>
-    (target ? ["handle", "target"] : ["handle"]).map((end) => ({ index, end })),
-  );
+  const { pairs, pins } = model.state;
+  const ends = [
+    ...pairs.flatMap(({ target }, index) =>
+      (target ? ["handle", "target"] : ["handle"]).map((end) => ({ index, end })),
+    ),
+    ...pins.map((_, index) => ({ index, end: "pin" })),
+  ];
   const { selected } = model;
   const at = ends.findIndex(({ index, end }) => index === selected?.index && end === selected.end);
   const next = ends[at < 0 && direction < 0 ? ends.length - 1 : at + direction];
   model.select(next ?? null);
   if (!next) return false;
-  stage.reveal(model.state.pairs[next.index][next.end]);
+  stage.reveal(commands.pointAt(model.state, next));
   return true;
 }
 
@@ -89,17 +96,36 @@ function nudge({ model, stage, gestures }, [dx, dy], step) {
     stage.pan(-dx * PAN, -dy * PAN);
     return true;
   }
-  const [x, y] = state.pairs[selected.index][selected.end];
+  const [x, y] = commands.pointAt(state, selected);
   const next = commands.setEnd(state, selected.index, selected.end, [x + dx * step, y + dy * step]);
   model.preview(next);
-  stage.reveal(next.pairs[selected.index][selected.end]);
+  stage.reveal(commands.pointAt(next, selected));
   return true;
 }
 
-/** Enter sets a handle in the middle of what is seen; the next Enter its target beside it; arrows move either. */
+/** The brackets turn what a tool has a size for: the brush, or the reach of the selected pair. */
+function turn({ model, stage, gestures, actions }, key) {
+  const { tool, brush } = stage.settings;
+  if (tool === "paint" || tool === "erase") return actions.setBrush(TURNS[key] > 1 ? brush * 1.25 : brush / 1.25);
+  const { selected, state } = model;
+  if (gestures.isActive || !selected || selected.end === "pin") return;
+  model.preview(commands.growReach(state, selected.index, TURNS[key]));
+}
+
+/**
+ * Enter sets a handle in the middle of what is seen; the next Enter its target beside it; arrows move either. With the
+ * pins' tool it sets a pin there.
+ */
 function placeByKey({ model, stage, gestures, say }) {
   if (gestures.isActive) return;
   const { state } = model;
+  const middle = stage.toPicture([stage.view.width / 2, stage.view.height / 2]);
+  if (stage.settings.tool === "pins") {
+    const next = commands.addPin(state, middle);
+    if (next === state) return say(`${MAX_PINS} pins are the most; remove one first.`);
+    model.commit(next);
+    return model.select({ index: state.pins.length, end: "pin" });
+  }
   const pending = commands.pendingIndex(state);
   if (pending >= 0) {
     const [x, y] = state.pairs[pending].handle;
@@ -109,7 +135,6 @@ function placeByKey({ model, stage, gestures, say }) {
     model.select({ index: pending, end: "target" });
     return;
   }
-  const middle = stage.toPicture([stage.view.width / 2, stage.view.height / 2]);
   const next = commands.addHandle(state, middle);
   if (next === state) {
     say(`${MAX_PAIRS} pairs are the most; remove one first.`);

@@ -32,7 +32,7 @@ export class PointPicker {
       readonly: "",
       inputmode: "none",
       autocomplete: "off",
-      "aria-label": "Points on the picture. Enter places, Tab walks over them, arrows move, Delete removes.",
+      "aria-label": "Points on the picture. Enter places, Tab walks over them, arrows move, brackets change a handle's ring, Delete removes.",
     });
     this.stage.surface.append(this.keys);
     // The host lets the wheel through to elements marked so while they hold the focus.
@@ -64,8 +64,8 @@ export class PointPicker {
     this.stage.blankText = blankText;
     const lost = this.model.setStage(size, otherPicture);
     if (lost) {
-      const pairs = lost === 1 ? "1 pair lies" : `${lost} pairs lie`;
-      this.say(`${pairs} outside this ${size.width} x ${size.height} picture and left; undo brings back.`);
+      const points = lost === 1 ? "1 pair or pin lies" : `${lost} pairs or pins lie`;
+      this.say(`${points} outside this ${size.width} x ${size.height} picture and left; undo brings back.`);
     }
     this.stage.stageChanged();
     this.#refresh();
@@ -130,6 +130,7 @@ export class PointPicker {
     const { model, settings, stage } = this;
     // A gesture under way goes on from the state that it began with, and would undo the step.
     const step = (action) => () => {
+      this.gestures.settle();
       if (this.gestures.isActive) this.gestures.cancel();
       action();
     };
@@ -148,8 +149,14 @@ export class PointPicker {
         this.#refresh();
         stage.render("points");
       },
-      remove: step(() => model.selected && model.commit(commands.removePair(model.state, model.selected.index))),
+      remove: step(() => model.selected && model.commit(commands.removeAt(model.state, model.selected))),
       removeAll: step(() => model.commit(commands.removeAllPoints(model.state))),
+      toggleReach: step(() => {
+        const { state, selected } = model;
+        if (!selected || selected.end === "pin") return;
+        const { reach } = state.pairs[selected.index];
+        model.commit(reach ? commands.setReach(state, selected.index, 0) : commands.growReach(state, selected.index, 2));
+      }),
       invertMask: step(() => {
         this.showMask();
         model.commit(commands.invertMask(model.state));
@@ -208,15 +215,25 @@ export class PointPicker {
 }
 
 function hint({ state, selected }, tool) {
-  if (tool !== "points") return tool === "paint" ? "Paint where the picture may change." : "Erase where it must stay.";
+  if (tool === "paint") return "Paint where the picture may change.";
+  if (tool === "erase") return "Erase where it must stay.";
   const pending = commands.pendingIndex(state);
-  if (selected) {
-    const point = state.pairs[selected.index]?.[selected.end];
-    const next = selected.index === pending ? "; press its target" : "";
-    const place = point?.map((value) => Math.round(value * 10) / 10).join(", ");
-    if (point) return `${selected.end === "handle" ? "Handle" : "Target"} ${selected.index + 1} at ${place}${next}`;
-  }
+  if (selected && commands.pointAt(state, selected)) return describePoint(state, selected, pending);
+  if (tool === "pins") return "Press on what shall stay where it is.";
   if (pending >= 0) return `Press where handle ${pending + 1} should go.`;
-  if (!state.pairs.length) return "Press on the picture and drag to where it should go.";
-  return state.pairs.length === 1 ? "1 pair" : `${state.pairs.length} pairs`;
+  const counts = [counted(state.pairs.length, "pair"), counted(state.pins.length, "pin")].filter(Boolean);
+  return counts.join(", ") || "Press on the picture and drag to where it should go.";
+}
+
+function describePoint(state, selected, pending) {
+  const { index, end } = selected;
+  const place = commands.pointAt(state, selected).map((value) => Math.round(value * 10) / 10).join(", ");
+  const reach = end === "handle" && state.pairs[index].reach;
+  const around = reach ? `, ring of ${Math.round(reach * 10) / 10} px` : "";
+  const next = end === "handle" && index === pending ? "; press its target" : "";
+  return `${{ handle: "Handle", target: "Target", pin: "Pin" }[end]} ${index + 1} at ${place}${around}${next}`;
+}
+
+function counted(count, name) {
+  return count && `${count} ${name}${count === 1 ? "" : "s"}`;
 }

@@ -2,7 +2,7 @@
 
 import * as geometry from "../model/geometry.js";
 import { pendingIndex } from "../model/commands.js";
-import { drawArrows, drawBrush, drawEnds, drawPaths, drawPendingLine } from "./drawing.js";
+import { drawArrows, drawBrush, drawEnds, drawPaths, drawPendingLine, drawPins, drawReaches } from "./drawing.js";
 import { element } from "./elements.js";
 
 const MASK_OPACITY = 0.5;
@@ -24,7 +24,7 @@ export class Stage {
     this.paths = [];
     /** Where the pointer is, in view pixels, or null. */
     this.pointer = null;
-    /** The end under the pointer, {index, end} or null, and the end being placed right now. */
+    /** What is under the pointer, {index, end} or null, and the point being placed right now. */
     this.hovered = null;
     this.grabbed = null;
     this.view = { width: 0, height: 0 };
@@ -73,7 +73,8 @@ export class Stage {
   }
 
   hitTest(place, screenRadius) {
-    return geometry.hitTest(this.model.state.pairs, this.viewport, place, screenRadius * this.screenPixel);
+    const { state, selected } = this.model;
+    return geometry.hitTest(state, this.viewport, place, screenRadius * this.screenPixel, selected);
   }
 
   fit() {
@@ -181,10 +182,12 @@ export class Stage {
     if (pending && pointer && settings.tool === "points" && !this.hovered) {
       drawPendingLine(context, this.toView(pending.handle), pointer);
     }
+    drawReaches(context, model.state, this.viewport, model.selected);
     drawArrows(context, model.state, this.viewport, model.selected);
     drawPaths(context, this.paths, this.viewport);
+    drawPins(context, model.state, this.viewport, model.selected);
     drawEnds(context, model.state, this.viewport, model.selected, this.grabbed);
-    if (pointer && settings.tool !== "points") {
+    if (pointer && ["paint", "erase"].includes(settings.tool)) {
       drawBrush(context, pointer, (settings.brush * this.viewport.scale) / 2, settings.tool === "erase");
     }
   }

@@ -11,11 +11,13 @@ export const MAX_BRUSH = 512;
 export function buildToolbar({ model, stage, settings, actions }) {
   const tools = {
     points: iconButton("points", "Place and move points", "V", () => actions.setTool("points")),
+    pins: iconButton("pin", "Place pins: points that stay", "P, or Shift and press", () => actions.setTool("pins")),
     paint: iconButton("paint", "Paint the mask: where the picture may change", "B", () => actions.setTool("paint")),
     erase: iconButton("erase", "Erase the mask", "E", () => actions.setTool("erase")),
   };
-  const remove = iconButton("remove", "Remove the selected pair", "Delete, or right click", actions.remove);
-  const removeAll = iconButton("removeAll", "Remove all pairs", "", actions.removeAll);
+  const reach = iconButton("reach", "Ring around the handle: what moves along", "R, [ and ]", actions.toggleReach);
+  const remove = iconButton("remove", "Remove the selected pair or pin", "Delete, or right click", actions.remove);
+  const removeAll = iconButton("removeAll", "Remove all points", "", actions.removeAll);
   const brush = element("input", "", { type: "range", min: "0", max: "100", "aria-label": "Brush size", tabindex: "-1" });
   brush.addEventListener("input", () => actions.setBrush(brushOfSlider(brush.value)));
   const invert = iconButton("invert", "Invert the mask", "I", actions.invertMask);
@@ -23,7 +25,7 @@ export function buildToolbar({ model, stage, settings, actions }) {
   const eye = iconButton("visible", "Show the mask", "H", actions.toggleMask);
   const undo = iconButton("undo", "Undo", "Ctrl+Z", actions.undo);
   const redo = iconButton("redo", "Redo", "Ctrl+Shift+Z", actions.redo);
-  const pointTools = element("div", "dn-group", {}, remove, removeAll);
+  const pointTools = element("div", "dn-group", {}, reach, remove, removeAll);
   const maskTools = element("div", "dn-group", {}, brush, invert, clear, eye);
   const top = element(
     "div",
@@ -46,19 +48,23 @@ export function buildToolbar({ model, stage, settings, actions }) {
   for (const bar of [top, bottom]) roveFocus(bar);
 
   function refresh(isReadOnly) {
-    const { pairs, mask } = model.state;
+    const { pairs, pins, mask } = model.state;
+    const paints = settings.tool === "paint" || settings.tool === "erase";
+    const selectedPair = model.selected?.end === "pin" ? null : pairs[model.selected?.index];
     for (const [tool, button] of Object.entries(tools)) showPressed(button, tool === settings.tool);
-    pointTools.hidden = settings.tool !== "points";
-    maskTools.hidden = settings.tool === "points";
+    pointTools.hidden = paints;
+    maskTools.hidden = !paints;
     const enabled = new Map([
+      [reach, Boolean(selectedPair)],
       [remove, Boolean(model.selected)],
-      [removeAll, pairs.length > 0],
+      [removeAll, pairs.length + pins.length > 0],
       [clear, mask.length > 0],
       [undo, model.canUndo],
       [redo, model.canRedo],
       ...[...Object.values(tools), brush, invert, eye].map((button) => [button, true]),
     ]);
     for (const [button, isEnabled] of enabled) button.disabled = isReadOnly || !isEnabled;
+    showPressed(reach, Boolean(selectedPair?.reach));
     showPressed(eye, settings.maskVisible);
     brush.value = String(sliderOfBrush(settings.brush));
     brush.title = `Brush: ${Math.round(settings.brush)} px ([ and ])`;
