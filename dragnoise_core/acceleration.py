@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from .channels_last import ChannelsLastNorms
-from .errors import DragNoiseError
+from .errors import DragNoiseError, quoted
 from .split_unet import Decoded, Encoded, SplitUNet
 
 logger = logging.getLogger(__name__)
@@ -204,7 +204,7 @@ def choose_graphs(acceleration: str, network: torch.nn.Module, obstacle: str | N
     the caller knows one. Raises DragNoiseError for another word, and where "cudagraph" is impossible.
     """
     if acceleration not in ACCELERATIONS:
-        raise DragNoiseError(f"acceleration is {acceleration!r}; choose one of {', '.join(ACCELERATIONS)}.")
+        raise DragNoiseError(f"acceleration is {quoted(acceleration)}; choose one of {', '.join(ACCELERATIONS)}.")
     if acceleration == "eager":
         return None
     reason = obstacle or _obstacle(network)

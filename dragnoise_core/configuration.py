@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from .errors import DragNoiseError
+from .errors import DragNoiseError, quoted
 
 CHOICES = {
     "supervision": ("patches", "lattice"),
@@ -72,12 +72,12 @@ class OptimisationConfig:
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
-                raise DragNoiseError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}.")
+                raise DragNoiseError(f"{name} is {quoted(getattr(self, name))}; choose one of {', '.join(choices)}.")
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             whole = isinstance(low, int)
             if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-                raise DragNoiseError(f"{name} is {value!r}; give a {'whole ' if whole else ''}number.")
+                raise DragNoiseError(f"{name} is {quoted(value)}; give a {'whole ' if whole else ''}number.")
             if not low <= value <= high:
                 raise DragNoiseError(f"{name} is {value}; choose a value from {low} to {high}.")
 
@@ -120,7 +120,7 @@ def preset(name: str, **overrides: Any) -> OptimisationConfig:
     Raises DragNoiseError for an unknown preset or setting and for values out of range.
     """
     if name not in PRESETS:
-        raise DragNoiseError(f"preset is {name!r}; choose one of {', '.join(PRESETS)}.")
+        raise DragNoiseError(f"preset is {quoted(name)}; choose one of {', '.join(PRESETS)}.")
     unknown = overrides.keys() - {field.name for field in fields(OptimisationConfig)}
     if unknown:
         raise DragNoiseError(f"no setting is called {', '.join(sorted(unknown))}; see OptimisationConfig.")

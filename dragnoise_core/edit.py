@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .configuration import OptimisationConfig
-from .errors import DragNoiseError
+from .errors import DragNoiseError, quoted
 from .points import DragPoints
 from .schedule import check_sigmas
 
@@ -142,7 +142,7 @@ def _check_stored(path: Path, name: str, stored) -> None:
 def _from_description(path: Path, description: dict, tensors: dict[str, Tensor]) -> DragEdit:
     if description["version"] != VERSION:
         raise DragNoiseError(
-            f"{path} has version {description['version']!r}, not {VERSION}; update or make the edit again."
+            f"{path} has version {quoted(description['version'])}, not {VERSION}; update or make the edit again."
         )
-    points = DragPoints.parse(str(description["points"]))
+    points = DragPoints.from_json(str(description["points"]))
     return DragEdit(points=points, config=OptimisationConfig(**description["config"]), **tensors)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import DragNoiseError
+from .errors import DragNoiseError, quoted
 
 VERSIONS = (1, 2)  # 2 adds reaches and pins
 MAX_PAIRS = 64
@@ -18,6 +18,7 @@ MAX_PINS = 64
 MAX_TEXT_BYTES = 64 * 1024
 MAX_SIDE = 65536
 LARGEST = 1e9
+NORMALISED_FROM = 8  # on a picture of at least so many pixels a side, points that all lie in its first one are shares
 MIN_REACH, MAX_REACH = 0.01, float(MAX_SIDE)
 
 Point = tuple[float, float]
@@ -44,7 +45,7 @@ class DragPoints:
     def __post_init__(self) -> None:
         for name, side in (("width", self.width), ("height", self.height)):
             if not _is_number(side) or side != int(side) or not 1 <= side <= MAX_SIDE:
-                raise DragNoiseError(f"picture {name} is {side!r}; give whole pixels from 1 to {MAX_SIDE}.")
+                raise DragNoiseError(f"picture {name} is {quoted(side)}; give whole pixels from 1 to {MAX_SIDE}.")
         if len(self.handles) != len(self.targets):
             raise DragNoiseError(
                 f"{len(self.handles)} handles but {len(self.targets)} targets; give every handle its target."
@@ -64,7 +65,7 @@ class DragPoints:
         for number, reach in enumerate(self.reaches, 1):
             if reach is not None and not (_is_number(reach) and MIN_REACH <= reach <= MAX_REACH):
                 raise DragNoiseError(
-                    f"reach of pair {number} is {str(reach)[:80]}; "
+                    f"reach of pair {number} is {quoted(reach)}; "
                     f"give pixels from {MIN_REACH} to {MAX_REACH:g}, or leave it out."
                 )
         if len(self.pins) > MAX_PINS:
@@ -74,12 +75,22 @@ class DragPoints:
 
     def _check_point(self, name: str, point: Any) -> None:
         if len(point) != 2 or not all(map(_is_number, point)):
-            raise DragNoiseError(f"{name} is {point!r}; give two finite numbers, x and y.")
+            raise DragNoiseError(f"{name} is {quoted(point)}; give two finite numbers, x and y.")
         x, y = point
         if not (0 <= x <= self.width and 0 <= y <= self.height):
             raise DragNoiseError(
                 f"{name} is ({x:g}, {y:g}), outside the picture of {self.width} x {self.height}; move it inside."
             )
+
+    def refuse_shares(self) -> None:
+        """Raise DragNoiseError when all pairs lie in the first pixel of a picture of some size: shares, not pixels."""
+        ends = [value for point in (*self.handles, *self.targets) for value in point]
+        if min(self.width, self.height) < NORMALISED_FROM or max(ends) > 1 or all(value in (0, 1) for value in ends):
+            return
+        raise DragNoiseError(
+            f"all points lie between 0 and 1, as shares of the picture do, not pixels of {self.width} x {self.height}; "
+            'multiply x by the width and y by the height, or write them with "width": 1 and "height": 1.'
+        )
 
     @classmethod
     def from_pairs(
@@ -99,24 +110,41 @@ class DragPoints:
         """Read points from JSON text.
 
         Accepted: this class's own form (see `to_json`); tracks as KJNodes and track nodes write them, one list of
-        {"x", "y"} or [x, y] for each track, whose first point is the handle and whose last is the target; a single
-        such list of {"x", "y"}; DragBench's flat [[x, y], ...], alternating handle and target, bare or under "points".
+        {"x", "y"} or [x, y] for each track, whose first point is the handle and whose last is the target; a bare list
+        of two {"x", "y"}; DragBench's flat [[x, y], ...], alternating handle and target, bare or under "points".
         width, height: the picture's size. Needed for the forms that carry none; a form that carries its own is scaled
-        to them. Raises DragNoiseError naming the pair that is wrong.
+        to them. A byte order mark is passed over. Raises DragNoiseError naming the pair that is wrong, for a bare list
+        of more {"x", "y"} (one track or several pairs?), and for points that are shares of the picture, not pixels.
         """
         value = _read_json(text)
-        own_form = isinstance(value, dict) and "pairs" in value
-        if own_form:
-            pairs, own_width, own_height = _pairs_of_own_form(value), value.get("width"), value.get("height")
-            reaches, pins = [entry.get("reach") for entry in value["pairs"]], _pins(value.get("pins"))
+        if isinstance(value, dict) and "pairs" in value:
+            points = cls._from_own_form(value)
         else:
             if isinstance(value, dict):
                 value = value.get("points")
-            pairs, own_width, own_height, reaches, pins = _pairs_of_lists(value), width, height, (), ()
-        if own_width is None or own_height is None:
-            raise DragNoiseError("the points carry no picture size; give the picture's width and height.")
-        points = cls.from_pairs(pairs, own_width, own_height, reaches, pins)
+            pairs = _pairs_of_lists(value)
+            if width is None or height is None:
+                raise DragNoiseError("the points carry no picture size; give the picture's width and height.")
+            points = cls.from_pairs(pairs, width, height)
+        points.refuse_shares()
         return points if width is None or height is None else points.scaled(width, height)
+
+    @classmethod
+    def from_json(cls, text: str) -> "DragPoints":
+        """Read exactly what `to_json` wrote. Raises DragNoiseError for anything else."""
+        value = _read_json(text)
+        if not isinstance(value, dict) or "pairs" not in value:
+            raise DragNoiseError(f"the points are {quoted(value)}; this tool writes version, width, height and pairs.")
+        return cls._from_own_form(value)
+
+    @classmethod
+    def _from_own_form(cls, value: dict) -> "DragPoints":
+        pairs, width, height = _pairs_of_own_form(value), value.get("width"), value.get("height")
+        if width is None or height is None:
+            raise DragNoiseError("the points carry no picture size; give the picture's width and height.")
+        return cls.from_pairs(
+            pairs, width, height, [entry.get("reach") for entry in value["pairs"]], _pins(value.get("pins"))
+        )
 
     def to_json(self) -> str:
         """Return the JSON form: {"version", "width", "height", "pairs": [{"handle", "target", "reach"}], "pins"}.
@@ -180,8 +208,8 @@ def parse_drag(text: str) -> tuple[Point, Point, float | None]:
     match = re.fullmatch(rf"{_NUMBER},{_NUMBER}:{_NUMBER},{_NUMBER}(?:@{_NUMBER})?", text)
     if not match:
         raise DragNoiseError(
-            f'drag {text!r} is neither "x,y:x,y" nor "x,y:x,y@reach"; write the handle, a colon and the target, as '
-            "120,80:150,80, and after an @, if you like, how far around the handle things move along."
+            f'drag {quoted(text)} is neither "x,y:x,y" nor "x,y:x,y@reach"; write the handle, a colon and the target, '
+            "as 120,80:150,80, and after an @, if you like, how far around the handle things move along."
         )
     *ends, reach = match.groups()
     hx, hy, tx, ty = map(float, ends)
@@ -192,7 +220,7 @@ def parse_pin(text: str) -> Point:
     """Read a point that stays from "x,y". Raises DragNoiseError when it is not two numbers."""
     match = re.fullmatch(rf"{_NUMBER},{_NUMBER}", text)
     if not match:
-        raise DragNoiseError(f'pin {text!r} is not "x,y"; write a point that shall stay, as 60,80.')
+        raise DragNoiseError(f'pin {quoted(text)} is not "x,y"; write a point that shall stay, as 60,80.')
     x, y = map(float, match.groups())
     return x, y
 
@@ -206,11 +234,27 @@ def _is_numeral(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def decode_points(content: bytes) -> str:
+    """Return the text of a points file, in UTF-8, 16 or 32, with a byte order mark or without.
+
+    Raises DragNoiseError when it is over 64 KiB or no such text.
+    """
+    if len(content) > MAX_TEXT_BYTES:
+        raise DragNoiseError(f"the points' file is over {MAX_TEXT_BYTES // 1024} KiB; give a list of points.")
+    encoding = json.detect_encoding(content)
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DragNoiseError(
+            f"the points' file cannot be read as text in {encoding} ({error}); save it as UTF-8."
+        ) from error
+
+
 def _read_json(text: str) -> Any:
     if len(text.encode("utf-8", "replace")) > MAX_TEXT_BYTES:
         raise DragNoiseError(f"the points' text is over {MAX_TEXT_BYTES // 1024} KiB; give at most {MAX_PAIRS} pairs.")
     try:
-        return json.loads(text)
+        return json.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise DragNoiseError(f"the points are not JSON ({error}); place them again or mend the text.") from error
 
@@ -218,7 +262,9 @@ def _read_json(text: str) -> Any:
 def _pairs_of_own_form(value: dict) -> list:
     version = value.get("version")
     if not _is_number(version) or version not in VERSIONS:
-        raise DragNoiseError(f"the points have version {version!r}, this reads 1 and 2; place them again or update.")
+        raise DragNoiseError(
+            f"the points have version {quoted(version)}, this reads 1 and 2; place them again or update."
+        )
     if not isinstance(value["pairs"], list):
         raise DragNoiseError(f"the points' pairs are {type(value['pairs']).__name__}, not a list; place them again.")
     pairs = []
@@ -244,6 +290,11 @@ def _pairs_of_lists(value: Any) -> list:
     if not isinstance(value, list):
         raise DragNoiseError(f"the points are {type(value).__name__}, not a list; give pairs, tracks or [x, y] points.")
     if all(isinstance(entry, dict) for entry in value) and value:
+        if len(value) > 2:
+            raise DragNoiseError(
+                f"{len(value)} points in one list may be one track or several pairs; give a track's two ends "
+                "alone (KJNodes: points_to_sample 2), or write pairs as [[handle, target], ...]."
+            )
         value = [value]
     if all(isinstance(entry, list) and len(entry) == 2 and all(map(_is_numeral, entry)) for entry in value):
         if len(value) % 2:
@@ -251,7 +302,9 @@ def _pairs_of_lists(value: Any) -> list:
         value = [value[index : index + 2] for index in range(0, len(value), 2)]
     pairs = []
     for number, track in enumerate(value, 1):
-        if not isinstance(track, list) or len(track) < 2:
+        if not isinstance(track, list):
+            raise DragNoiseError(f"pair {number} is {quoted(track)}; give [handle, target] or a track of points.")
+        if len(track) < 2:
             raise DragNoiseError(f"pair {number} has no target; a track needs a first and a last point.")
         pairs.append((_point(track[0], f"handle of pair {number}"), _point(track[-1], f"target of pair {number}")))
     return pairs
@@ -261,5 +314,5 @@ def _point(value: Any, name: str) -> Point:
     if isinstance(value, dict):
         value = [value.get("x"), value.get("y")]
     if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)):
-        raise DragNoiseError(f"{name} is {str(value)[:80]}; give two finite numbers, x and y.")
+        raise DragNoiseError(f"{name} is {quoted(value)}; give two finite numbers, x and y.")
     return float(value[0]), float(value[1])

@@ -29,7 +29,7 @@ class DragNoisePoints(io.ComfyNode):
                     "DRAGNOISE_POINTS",
                     False,
                     "The point pairs as JSON, written by the picker. A linked string may also come from track and "
-                    "spline nodes (first point = handle, last = target).",
+                    "spline nodes: one list for each track (first point = handle, last = target).",
                 ),
                 io.Image.Input(
                     "image", optional=True, tooltip="The picture to place points on. Without it the stage is blank."

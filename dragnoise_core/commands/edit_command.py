@@ -13,7 +13,7 @@ from ..configuration import preset
 from ..drawing import save_gif, save_picture
 from ..edit import load_edit, save_edit
 from ..errors import DragNoiseError
-from ..points import MAX_TEXT_BYTES, DragPoints, parse_drag, parse_pin
+from ..points import MAX_TEXT_BYTES, DragPoints, decode_points, parse_drag, parse_pin
 from ..progress import Callback, Progress
 from ..schedule import ddim_sigmas, scaled_linear_sigmas
 from ..standalone.images import load_image, load_mask
@@ -97,17 +97,15 @@ def _points(options: Namespace, picture: Image.Image) -> DragPoints:
     if options.drag:
         drags = [parse_drag(text) for text in options.drag]
         pairs, reaches = [(handle, target) for handle, target, _ in drags], [reach for _, _, reach in drags]
-        return DragPoints.from_pairs(pairs, *picture.size, reaches, pins)
+        points = DragPoints.from_pairs(pairs, *picture.size, reaches, pins)
+        points.refuse_shares()
+        return points
     path = Path(options.points)
     if not path.is_file():
         raise DragNoiseError(f"no points file at {path}; check the name.")
-    if path.stat().st_size > MAX_TEXT_BYTES:
-        raise DragNoiseError(f"{path} is larger than {MAX_TEXT_BYTES // 1024} KiB; give a list of points.")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DragNoiseError(f"{path} cannot be read as text ({error}); give a JSON file.") from error
-    points = DragPoints.parse(text, *picture.size)
+    with path.open("rb") as file:
+        content = file.read(MAX_TEXT_BYTES + 1)
+    points = DragPoints.parse(decode_points(content), *picture.size)
     return replace(points, pins=(*points.pins, *pins))
 
 

@@ -15,7 +15,7 @@ from diffusers.utils import logging
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import DragNoiseError
+from ..errors import DragNoiseError, quoted
 from ..schedule import sigmas_from_betas
 from .diffusers_unet import PREDICTION_TYPES
 from .loaded_model import LoadedModel, freeze, freeze_autoencoder
@@ -56,9 +56,9 @@ def load_folder(folder: Path, name: str, device: torch.device, dtype: torch.dtyp
 
 def load_hub(name: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
     """Load a model of the hub, from its cache when offline. Raises DragNoiseError as `load_model`."""
-    folder = _from_hub(name, CONFIGURATION_FILES, f"no model {name!r}: no folder of that name here")
+    folder = _from_hub(name, CONFIGURATION_FILES, f"no model {quoted(name)}: no folder of that name here")
     _check_folder(folder, name)
-    folder = _from_hub(name, CONFIGURATION_FILES + WEIGHT_FILES, f"no weights of {name!r}")
+    folder = _from_hub(name, CONFIGURATION_FILES + WEIGHT_FILES, f"no weights of {quoted(name)}")
     return load_folder(folder, name, device, dtype)
 
 
@@ -120,7 +120,7 @@ def _check_scheduler(config: dict, name: str) -> None:
         )
     prediction = config.get("prediction_type", "epsilon")
     if prediction not in PREDICTION_TYPES:
-        raise DragNoiseError(f"{name} predicts {prediction!r}; give a model of {' or '.join(PREDICTION_TYPES)}.")
+        raise DragNoiseError(f"{name} predicts {quoted(prediction)}; give a model of {' or '.join(PREDICTION_TYPES)}.")
 
 
 def _check_unet(config: dict, name: str) -> None:
@@ -163,7 +163,7 @@ def _from_hub(name: str, patterns: list[str], reason: str) -> Path:
     except errors.LocalEntryNotFoundError as error:
         raise DragNoiseError(f"{reason}, and neither the hub nor its cache can give it; go online once.") from error
     except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
-        raise DragNoiseError(f"{reason}, and the hub has no (public) model {name!r}; check the name.") from error
+        raise DragNoiseError(f"{reason}, and the hub has no (public) model {quoted(name)}; check the name.") from error
     except (errors.HfHubHTTPError, OSError) as error:
         raise DragNoiseError(f"{reason}, and the hub refused ({_first_line(error)}); try again.") from error
 

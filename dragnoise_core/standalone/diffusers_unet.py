@@ -8,7 +8,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import DragNoiseError
+from ..errors import DragNoiseError, quoted
 from ..schedule import nearest_timestep, scaled_linear_sigmas
 from ..split_unet import Decoded, Encoded
 
@@ -58,7 +58,8 @@ class DiffusersSplitUNet:
     ) -> None:
         if prediction_type not in PREDICTION_TYPES:
             raise DragNoiseError(
-                f"the model predicts {prediction_type!r}; only {' and '.join(PREDICTION_TYPES)} models can be dragged."
+                f"the model predicts {quoted(prediction_type)}; "
+                f"only {' and '.join(PREDICTION_TYPES)} models can be dragged."
             )
         upsampling = [index for index, block in enumerate(unet.up_blocks) if block.upsamplers]
         if unet.mid_block is None or not upsampling:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import DragNoiseError
+from ..errors import DragNoiseError, quoted
 from ..schedule import scaled_linear_sigmas
 from .loaded_model import LoadedModel, freeze
 
@@ -43,7 +43,8 @@ def load_model(
         return load_checkpoint(path, config, device, dtype)
     if path.exists() or not HUB_ID.fullmatch(name):
         raise DragNoiseError(
-            f"{name!r} is no model; give demo, a diffusers folder, a .safetensors file or a hub id such as owner/model."
+            f"{quoted(name)} is no model; give demo, a diffusers folder, a .safetensors file or a hub id such as "
+            "owner/model."
         )
     return load_hub(name, device, dtype)
 
@@ -55,7 +56,7 @@ def usable_device(name: str | None) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise DragNoiseError(f"device {name!r} cannot be used here ({reason}); choose cpu or cuda.") from error
+        raise DragNoiseError(f"device {quoted(name)} cannot be used here ({reason}); choose cpu or cuda.") from error
     return device
 
 

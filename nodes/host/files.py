@@ -6,7 +6,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ...dragnoise_core.errors import DragNoiseError
+from ...dragnoise_core.errors import DragNoiseError, quoted
 
 
 def stored_file(name: str, purpose: str) -> str:
@@ -17,7 +17,7 @@ def stored_file(name: str, purpose: str) -> str:
     plain, folder = folder_paths.annotated_filepath(name)
     path = inside(folder or folder_paths.get_input_directory(), plain, purpose)
     if not os.path.isfile(path):
-        raise DragNoiseError(f"the {purpose} {name!r} does not exist; choose it again.")
+        raise DragNoiseError(f"the {purpose} {quoted(name)} does not exist; choose it again.")
     return path
 
 
@@ -26,7 +26,7 @@ def inside(folder: str, name: str, purpose: str) -> str:
     folder = os.path.abspath(folder)
     path = os.path.abspath(os.path.join(folder, name))
     if not path.startswith(folder + os.sep):
-        raise DragNoiseError(f"the {purpose} {name!r} lies outside the host's folders; choose one inside.")
+        raise DragNoiseError(f"the {purpose} {quoted(name)} lies outside the host's folders; choose one inside.")
     return path
 
 

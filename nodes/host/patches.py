@@ -6,7 +6,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor, cat
 
 from ...dragnoise_core.edit import DragEdit
-from ...dragnoise_core.errors import DragNoiseError
+from ...dragnoise_core.errors import DragNoiseError, quoted
 from ...dragnoise_core.propagation import active_optimisation, correct, propagate
 from .comfy_unet import KEY, middle_residual
 from .sampling import EDITED
@@ -65,7 +65,7 @@ def replace_block(model, block: str, index: int, start: float, stop: float):
     unet = model.get_model_object("diffusion_model")
     counts = {"middle": 1, "input": len(unet.input_blocks), "output": len(unet.output_blocks) - 1}
     if block not in counts:
-        raise DragNoiseError(f"block is {block!r}; choose one of {', '.join(counts)}.")
+        raise DragNoiseError(f"block is {quoted(block)}; choose one of {', '.join(counts)}.")
     count = counts[block]
     if index >= count:
         raise DragNoiseError(

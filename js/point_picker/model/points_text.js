@@ -10,6 +10,7 @@ export const MAX_PAIRS = 64;
 export const MAX_PINS = 64;
 export const MAX_TEXT_BYTES = 64 * 1024;
 export const MAX_SIDE = 65536;
+const NORMALISED_FROM = 8; // on a picture of at least so many pixels a side, points that all lie in its first one are shares
 const [MIN_REACH, MAX_REACH] = [0.01, MAX_SIDE];
 
 /** What is wrong with a text, in words that say what to do. */
@@ -17,7 +18,7 @@ export class PointsError extends Error {}
 
 /**
  * Read points: this project's own form, tracks ([[{x, y} or [x, y], ...], ...]: first point = handle, last = target),
- * one track of {x, y}, or DragBench's flat [[x, y], ...], alternating, bare or under "points".
+ * a bare list of two {x, y}, or DragBench's flat [[x, y], ...], alternating, bare or under "points".
  *
  * `stage` ({width, height} or null) is the picture's size: needed by the forms that carry none; a form that carries
  * its own is scaled to it. Returns {width, height, pairs: [{handle: [x, y], target: [x, y] or null, reach}], pins:
@@ -64,9 +65,9 @@ function readJson(text) {
     throw new PointsError(`the points' text is longer than ${MAX_TEXT_BYTES / 1024} KiB; give at most ${MAX_PAIRS} pairs.`);
   }
   try {
-    return JSON.parse(text);
+    return JSON.parse(text.replace(/^\uFEFF/, ""));
   } catch (error) {
-    throw new PointsError(`the points are not JSON (${error.message}); place them again or mend the text.`);
+    throw new PointsError(`the points are not JSON (${error.message.slice(0, 80)}); place them again or mend the text.`);
   }
 }
 
@@ -93,7 +94,15 @@ function pointsOfOwnForm(value) {
 
 function pairsOfLists(value) {
   if (!Array.isArray(value)) throw new PointsError("the points are not a list; give pairs, tracks or [x, y] points.");
-  if (value.length && value.every(isObject)) value = [value];
+  if (value.length && value.every(isObject)) {
+    if (value.length > 2) {
+      throw new PointsError(
+        `${value.length} points in one list may be one track or several pairs; give a track's two ends alone ` +
+          "(KJNodes: points_to_sample 2), or write pairs as [[handle, target], ...].",
+      );
+    }
+    value = [value];
+  }
   if (value.every((entry) => Array.isArray(entry) && entry.length === 2 && entry.every(isNumber))) {
     if (value.length % 2) {
       throw new PointsError(`pair ${(value.length + 1) / 2} has no target; alternate handle and target.`);
@@ -102,7 +111,11 @@ function pairsOfLists(value) {
   }
   return value.map((track, index) => {
     const number = index + 1;
-    if (!Array.isArray(track) || track.length < 2) {
+    if (!Array.isArray(track)) {
+      const said = String(JSON.stringify(track)).slice(0, 80);
+      throw new PointsError(`pair ${number} is ${said}; give [handle, target] or a track of points.`);
+    }
+    if (track.length < 2) {
       throw new PointsError(`pair ${number} has no target; a track needs a first and a last point.`);
     }
     const handle = readPoint(track[0], `handle of pair ${number}`);
@@ -132,6 +145,18 @@ function checkPoints({ width, height, pairs, pins }) {
     }
   });
   pins.forEach((pin, index) => checkPoint(pin, `pin ${index + 1}`, width, height));
+  refuseShares({ width, height, pairs });
+}
+
+/** Not while a pair waits for its target: a person may begin in the picture's corner. */
+function refuseShares({ width, height, pairs }) {
+  if (!pairs.length || Math.min(width, height) < NORMALISED_FROM || pairs.some(({ target }) => !target)) return;
+  const ends = pairs.flatMap(({ handle, target }) => [...handle, ...target]);
+  if (Math.max(...ends) > 1 || ends.every((value) => value === 0 || value === 1)) return;
+  throw new PointsError(
+    `all points lie between 0 and 1, as shares of the picture do, not pixels of ${width} x ${height}; ` +
+      'multiply x by the width and y by the height, or write them with "width": 1 and "height": 1.',
+  );
 }
 
 function checkPoint(point, name, width, height) {
