@@ -197,17 +197,20 @@ def _decode(to_tap: bool, unet: SplitUNet, encoded: Encoded, bottleneck: Tensor)
     return (decoded.feature,) if to_tap else (decoded.feature, decoded.epsilon)
 
 
-def choose_graphs(acceleration: str, network: torch.nn.Module, obstacle: str | None = None) -> Graphs | None:
+def choose_graphs(
+    acceleration: str, network: torch.nn.Module, obstacle: str | None = None, device: torch.device | None = None
+) -> Graphs | None:
     """Return the Graphs for a network, or None where it is to run as Python.
 
     acceleration: "auto" (graphs where they can be captured), "eager" or "cudagraph". obstacle: why none can be, where
-    the caller knows one. Raises DragNoiseError for another word, and where "cudagraph" is impossible.
+    the caller knows one. device: where the weights will be, where that is not where they are. Raises DragNoiseError for
+    another word, and where "cudagraph" is impossible.
     """
     if acceleration not in ACCELERATIONS:
         raise DragNoiseError(f"acceleration is {quoted(acceleration)}; choose one of {', '.join(ACCELERATIONS)}.")
     if acceleration == "eager":
         return None
-    reason = obstacle or _obstacle(network)
+    reason = obstacle or _obstacle(network, {device} if device else {weight.device for weight in network.parameters()})
     if reason is None:
         return Graphs(required=acceleration == "cudagraph")
     if acceleration == "cudagraph":
@@ -216,8 +219,7 @@ def choose_graphs(acceleration: str, network: torch.nn.Module, obstacle: str | N
     return None
 
 
-def _obstacle(network: torch.nn.Module) -> str | None:
-    devices = {weight.device for weight in network.parameters()}
+def _obstacle(network: torch.nn.Module, devices: set[torch.device]) -> str | None:
     if {device.type for device in devices} != {"cuda"}:
         return f"the weights are on {', '.join(sorted(map(str, devices)))}"
     if torch.version.hip:

@@ -7,7 +7,7 @@ storage that needs no gradient. The shared model gets its own weights back befor
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from ...dragnoise_core.errors import DragNoiseError
 from ...dragnoise_core.split_unet import Decoded, Encoded
 from .frozen_weights import FrozenWeights, makes_weights, normal_copy
+from .model_facts import inference_dtype, own_sampling
 
 KEY = "dragnoise"
 
@@ -48,16 +49,24 @@ class ComfySplitUNet:
     """A loaded model's U-Net cut at its middle block, as the host's guider runs it with the positive conditioning.
 
     guider: inside its `sample` call. extra_args: what the host gave the sampler. low_memory: compute activations again
-    for the gradient instead of keeping them. The bottleneck is the middle
-    block's own output: a ControlNet's middle residual is taken off it and added again when decoding.
+    for the gradient instead of keeping them. stay: as long as it lasts, so do the decoder's weights; for gradients. The
+    bottleneck is the middle block's own output: a ControlNet's middle residual is taken off it and added again when
+    decoding.
     """
 
-    def __init__(self, guider, extra_args: dict[str, Any], low_memory: bool = False) -> None:
+    def __init__(
+        self, guider, extra_args: dict[str, Any], stay: ExitStack | None = None, low_memory: bool = False
+    ) -> None:
         self.guider = guider
         self.extra_args = extra_args
         self.low_memory = low_memory
-        self.model_sampling = guider.inner_model.model_sampling
+        self.model_sampling = own_sampling(guider.model_patcher)
         self.weights = FrozenWeights()
+        if stay is not None:
+            network = guider.inner_model.diffusion_model
+            dtype = inference_dtype(guider.inner_model)
+            unet = getattr(network, "_orig_mod", network)
+            stay.enter_context(self.weights.held(unet, guider.model_patcher.load_device, dtype))
 
     def encode(self, x: Tensor, sigma: float, *, middle: bool = True) -> Encoded:
         """See SplitUNet. Runs the host's whole model once, in inference mode, and keeps what the decoder needs.

@@ -10,17 +10,49 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
+from .resident_weights import PLAIN, ResidentWeights, alias, is_special
+
+# Of a layer that is given its weights made: the host must not work on them again.
+AS_THEY_ARE = {"weight_function": [], "bias_function": [], "comfy_force_cast_weights": True}
+ABSENT = object()
+
 
 class FrozenWeights:
-    """Stand-ins for the decoder's weights of one U-Net, over the same storage.
+    """Stand-ins for the weights of one U-Net: its decoder's, or all of them while they are held whole.
 
-    channels_last: convolutions' are copies instead, laid out as they are fastest on a GPU: what would otherwise be
-    done at every use. They are those of the time when they were first asked for.
+    Over the same storage where that stays where it is. channels_last: those of the decoder's convolutions are copies
+    instead, laid out as they are fastest on a GPU: what would otherwise be done at every use. They are those of the
+    time when they were first asked for.
     """
 
     def __init__(self, channels_last: bool = False) -> None:
         self.channels_last = channels_last
         self.stand_ins: dict[torch.nn.Parameter, tuple[int, torch.nn.Parameter]] = {}
+        self.resident: ResidentWeights | None = None
+        self.whole = False
+
+    @contextlib.contextmanager
+    def held(self, unet: UNetModel, device: torch.device, dtype: torch.dtype, whole: bool = False) -> Iterator[None]:
+        """Keep on the GPU, while this lasts, what the host makes anew at every use or might take away.
+
+        whole: of all the U-Net, every weight, also those that the host loads elsewhere each time; else the decoder's.
+        Raises as `ResidentWeights.take` does.
+        """
+        if self.resident is None:
+            self.resident = ResidentWeights(device, dtype)
+        self.whole = whole
+        try:
+            decoder = [module for root in (unet.output_blocks, unet.out) for module in root.modules()]
+            if whole:
+                relaid = {module for module in decoder if self.channels_last and isinstance(module, torch.nn.Conv2d)}
+                for module in unet.modules():
+                    if module in relaid or not is_special(module):
+                        self.resident.copy(module, channels_last=module in relaid)
+            self.resident.take(unet.modules() if whole else decoder)
+            yield
+        finally:
+            self.whole = False
+            self.resident.release()
 
     @contextlib.contextmanager
     def in_place(self, unet: UNetModel, foreign_tensors: bool) -> Iterator[None]:
@@ -34,29 +66,51 @@ class FrozenWeights:
         with torch.inference_mode(False), torch.set_grad_enabled(gradient), self._without_gradient(unet), tensors:
             yield
 
+    def places(self) -> tuple[int, ...]:
+        """Return the addresses of all held weights."""
+        weights = {**self.resident.made, **self.resident.pinned}
+        return tuple(weight.data_ptr() for module in weights for weight in weights[module].values())
+
     @contextlib.contextmanager
     def _without_gradient(self, unet: UNetModel) -> Iterator[None]:
-        replaced = []
+        replaced: list[tuple[dict, str, Any]] = []
+
+        def put(place: dict, name: str, value: Any) -> None:
+            replaced.append((place, name, place.get(name, ABSENT)))
+            place[name] = value
+
         try:
-            for root in (unet.output_blocks, unet.out):
+            for root in (unet,) if self.whole else (unet.output_blocks, unet.out):
                 for module in root.modules():
-                    for name, weight in module._parameters.items():
-                        # Quantised tensor subclasses make a new tensor on every use and need no stand-in.
-                        if type(weight) in (torch.nn.Parameter, Tensor):
-                            replaced.append((module, name, weight))
-                            module._parameters[name] = self._stand_in(weight)
+                    for name, stand_in in self._stand_ins_of(module).items():
+                        put(module._parameters, name, stand_in)
+                    if self.resident is not None and module in self.resident.made:
+                        for name, value in AS_THEY_ARE.items():
+                            put(vars(module), name, value)
             yield
         finally:
-            for module, name, weight in replaced:
-                module._parameters[name] = weight
+            for place, name, value in reversed(replaced):
+                if value is ABSENT:
+                    del place[name]
+                else:
+                    place[name] = value
+
+    def _stand_ins_of(self, module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+        """Return a layer's stand-ins; none where the host itself makes its weights and nobody holds them."""
+        held = None if self.resident is None else self.resident.of(module)
+        if held is not None:
+            return held
+        if hasattr(module, "_v"):
+            return {}
+        return {name: self._stand_in(weight) for name, weight in module._parameters.items() if type(weight) in PLAIN}
 
     def _stand_in(self, weight: Tensor) -> torch.nn.Parameter:
         place, stand_in = self.stand_ins.get(weight, (None, None))
         if place != weight.data_ptr():
-            alias = _alias(weight)
-            if self.channels_last and alias.ndim == 4:
-                alias = alias.contiguous(memory_format=torch.channels_last)
-            stand_in = torch.nn.Parameter(alias, requires_grad=False)
+            normal = alias(weight)
+            if self.channels_last and normal.ndim == 4:
+                normal = normal.contiguous(memory_format=torch.channels_last)
+            stand_in = torch.nn.Parameter(normal, requires_grad=False)
             self.stand_ins[weight] = weight.data_ptr(), stand_in
         return stand_in
 
@@ -74,12 +128,7 @@ class _NormalTensors(TorchFunctionMode):
 
 def makes_weights(module: torch.nn.Module) -> bool:
     """Return whether a module of the host computes its weights at every use."""
-    # `_v`: hosts with dynamic memory keep a module's loaded weights outside its parameters.
-    return (
-        bool(getattr(module, "weight_function", ()))
-        or bool(getattr(module, "bias_function", ()))
-        or hasattr(module, "_v")
-    )
+    return bool(getattr(module, "weight_function", ())) or bool(getattr(module, "bias_function", ()))
 
 
 def normal_copy(tensor: Tensor | None) -> Tensor | None:
@@ -89,11 +138,4 @@ def normal_copy(tensor: Tensor | None) -> Tensor | None:
 
 
 def _normal(value: Any) -> Any:
-    return _alias(value) if isinstance(value, Tensor) and value.is_inference() else value
-
-
-def _alias(tensor: Tensor) -> Tensor:
-    """Return a normal tensor over the same storage, without gradient."""
-    with torch.no_grad():
-        alias = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-        return alias.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
+    return alias(value) if isinstance(value, Tensor) and value.is_inference() else value

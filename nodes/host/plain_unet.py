@@ -17,6 +17,8 @@ from ...dragnoise_core.acceleration import GraphedUNet, Graphs, choose_graphs
 from ...dragnoise_core.split_unet import Decoded, Encoded, SplitUNet
 from .comfy_unet import KEY, DecoderInputs, decode_blocks, differentiable_attention, epsilon
 from .frozen_weights import FrozenWeights, makes_weights
+from .model_facts import inference_dtype, own_sampling
+from .resident_weights import PLAIN, is_dynamic, is_out_of_memory
 
 # What a conditioning may hold without taking part in a step otherwise than through the prompt's own tensors.
 PLAIN_KEYS = {
@@ -56,7 +58,7 @@ class PlainComfyUNet:
     """A loaded model's U-Net cut at its middle block, under the guider's one positive prompt.
 
     guider: inside its `sample` call. extra_args: what the host gave the sampler. low_memory: as in
-    ComfySplitUNet. conditions: the prompt's tensors.
+    ComfySplitUNet. conditions: the prompt's tensors. sampling: the model's own kind of prediction and noise levels.
     """
 
     def __init__(self, guider, extra_args: dict[str, Any], low_memory: bool = False) -> None:
@@ -64,14 +66,16 @@ class PlainComfyUNet:
         self.extra_args = extra_args
         self.model = guider.inner_model
         self.unet = getattr(self.model.diffusion_model, "_orig_mod", self.model.diffusion_model)
-        self.dtype = self.model.manual_cast_dtype or self.model.get_dtype()
+        self.device = guider.model_patcher.load_device
+        self.dtype = inference_dtype(self.model)
+        self.sampling = own_sampling(guider.model_patcher).to(self.device)
         self.low_memory = low_memory
         self.weights = FrozenWeights()
         self.foreign_tensors = any(map(makes_weights, self.unet.output_blocks.modules()))
         (condition,) = guider.conds["positive"]
         tensors = condition["model_conds"]
         self.conditions = tuple(
-            tensors[name].process_cond(batch_size=1, area=None).cond.to(guider.model_patcher.load_device, self.dtype)
+            tensors[name].process_cond(batch_size=1, area=None).cond.to(self.device, self.dtype)
             for name in ("c_crossattn", "y")
             if name in tensors
         )
@@ -93,16 +97,18 @@ class PlainComfyUNet:
         if not isinstance(sigma, Tensor):
             sigma = x.new_full((), sigma)
         sigma = sigma.expand(len(x))
-        sampling, kept = self.model.model_sampling, _Kept(None if middle else len(self.unet.input_blocks))
-        seen = sampling.calculate_input(sigma, x).to(self.dtype)
+        kept = _Kept(None if middle else len(self.unet.input_blocks))
+        seen = self.sampling.calculate_input(sigma, x).to(self.dtype)
         if x.is_cuda:
             # Convolutions are faster so, though the weights are turned around at every use.
             seen = seen.contiguous(memory_format=torch.channels_last)
-        times = sampling.timestep(sigma).float()
+        times = self.sampling.timestep(sigma).float()
         context, *label = (condition.expand(len(x), *condition.shape[1:]) for condition in self.conditions)
-        with contextlib.suppress(_Reached):
-            self.unet(seen, times, context, *label or [None], None, {"patches": kept.patches()})
-        embedding = kept.embedding + self.unet.label_emb(*label) if label else kept.embedding
+        held = self.weights.in_place(self.unet, False) if self.weights.whole else contextlib.nullcontext()
+        with held:
+            with contextlib.suppress(_Reached):
+                self.unet(seen, times, context, *label or [None], None, {"patches": kept.patches()})
+            embedding = kept.embedding + self.unet.label_emb(*label) if label else kept.embedding
         inputs = DecoderInputs(tuple(reversed(kept.skips)), embedding, context)
         bottleneck = kept.bottleneck.to(torch.promote_types(kept.bottleneck.dtype, torch.float32))
         return Encoded(bottleneck, State(x, inputs, sigma))
@@ -118,7 +124,7 @@ class PlainComfyUNet:
             feature, output = decode_blocks(self.unet, hidden, state.inputs, options, to_tap, again=again)
             if to_tap:
                 return Decoded(feature, None)
-            return Decoded(feature, epsilon(self.model.model_sampling, output, state.x, state.sigma))
+            return Decoded(feature, epsilon(self.sampling, output, state.x, state.sigma))
 
 
 class _Reached(Exception):
@@ -165,12 +171,14 @@ AUTOMATIC = Speed()
 
 
 class HeldGraphs:
-    """The CUDA graphs of a MODEL, from one node to the next, as long as the host keeps its weights where they are."""
+    """The CUDA graphs of a MODEL, from one node to the next, as long as the host keeps its weights where they are.
+
+    remark: why the last run went without them, where that is for want of memory; for the report.
+    """
 
     def __init__(self) -> None:
-        self.graphs: Graphs | None = None
-        self.weights: FrozenWeights | None = None
-        self.captured: tuple | None = None
+        self.remark: str | None = None
+        self.drop()
 
     @classmethod
     def of(cls, model) -> "HeldGraphs":
@@ -185,20 +193,75 @@ class HeldGraphs:
     def drop(self, patcher=None, unpatch_all: bool = True) -> None:
         """Give their memory back. Called by the host, too, when it unloads the model: with `unpatch_all`."""
         if unpatch_all:
-            self.graphs = self.weights = self.captured = None
+            self.graphs: Graphs | None = None
+            self.weights: FrozenWeights | None = None
+            self.sampling: torch.nn.Module | None = None
+            self.captured: tuple | None = None
+            self.places: tuple[int, ...] | None = None
 
-    def accelerate(self, unet: PlainComfyUNet, speed: Speed) -> SplitUNet:
-        """Return the faster form of `unet` where there is one. Raises DragNoiseError as `choose_graphs` does."""
-        patched = unet.model.current_weight_patches_uuid
-        captured = (speed, patched, *(weight.data_ptr() for weight in unet.unet.parameters()))
+    def accelerate(
+        self, unet: PlainComfyUNet, speed: Speed, stay: contextlib.ExitStack, room: float, gradient: bool
+    ) -> SplitUNet:
+        """Return the faster form of `unet` where there is one; its weights stay as long as `stay`.
+
+        room: bytes of GPU memory that the run needs beside the weights. gradient: the run needs one. Raises
+        DragNoiseError as `choose_graphs` does.
+        """
+        self.remark = None
+        dynamic = is_dynamic(unet.unet)
+        weights = () if dynamic else (weight.data_ptr() for weight in unet.unet.parameters())
+        captured = (speed, unet.model.current_weight_patches_uuid, unet.model.model_sampling, *weights)
         if captured != self.captured:
             self.drop()
-            obstacle = "weights are made at every use" if any(map(makes_weights, unet.unet.modules())) else None
-            self.graphs = choose_graphs(speed.acceleration, unet.unet, obstacle)
-            # Graphs read the stand-ins, so these stay as long.
-            self.weights = FrozenWeights(channels_last=not speed.low_memory)
-            self.captured = captured
+            obstacle = _obstacle(unet.unet)
+            if obstacle is None and dynamic and speed.acceleration != "eager":
+                obstacle = self.remark = _shortage(unet, room)
+            self.graphs = choose_graphs(
+                speed.acceleration, unet.unet, obstacle, device=unet.device if dynamic else None
+            )
+            # Graphs read the stand-ins and the table of noise levels, so these stay as long.
+            self.weights, self.sampling = FrozenWeights(channels_last=not speed.low_memory), unet.sampling
+            self.captured = captured if self.remark is None else None
+        if self.graphs is not None and dynamic:
+            self._hold_whole(unet, speed, stay)
         if self.graphs is None:
+            if gradient:
+                stay.enter_context(unet.weights.held(unet.unet, unet.device, unet.dtype))
             return unet
-        unet.weights = self.weights
+        unet.weights, unet.sampling = self.weights, self.sampling
         return GraphedUNet(unet, self.graphs)
+
+    def _hold_whole(self, unet: PlainComfyUNet, speed: Speed, stay: contextlib.ExitStack) -> None:
+        """Keep all weights where the graphs read them, or do without graphs."""
+        try:
+            stay.enter_context(self.weights.held(unet.unet, unet.device, unet.dtype, whole=True))
+        except Exception as error:
+            self.drop()
+            if not is_out_of_memory(error) or speed.acceleration == "cudagraph":
+                raise
+            self.remark = "the weights do not all fit into the GPU's memory"
+            return
+        places = self.weights.places()
+        if places != self.places:
+            self.graphs.clear()
+            self.places = places
+
+
+def _obstacle(network: torch.nn.Module) -> str | None:
+    if any(map(makes_weights, network.modules())):
+        return "weights are made at every use"
+    kinds = {type(weight).__name__ for weight in network.parameters() if type(weight) not in PLAIN}
+    return f"weights are of the kind {', '.join(sorted(kinds))}" if kinds else None
+
+
+def _shortage(unet: PlainComfyUNet, room: float) -> str | None:
+    """Return what to say where a dynamic host's memory does not hold all weights and what the run computes."""
+    weights = sum(weight.numel() for weight in unet.unet.parameters()) * unet.dtype.itemsize
+    free = unet.guider.model_patcher.get_free_memory(unet.device)
+    if weights + room <= free:
+        return None
+    gib = 2**30
+    return (
+        f"{free / gib:.1f} GiB of GPU memory are free, and all weights ({weights / gib:.1f} GiB) would have to stay "
+        f"beside what is computed (about {room / gib:.1f} GiB)"
+    )

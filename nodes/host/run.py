@@ -88,7 +88,8 @@ class HostRun:
             clean, last = sample(unet, x, sigmas, edit=edit, start=level, callback=self.progress), float(sigmas[-1])
             return to_variance_exploding(clean, last) if last > noise_table(self.model)[0] * 1.001 else clean
 
-        return self._host_latent(drag_with(self.model, self.positive, noisy, self.sigmas, body, self.speed))
+        clean = drag_with(self.model, self.positive, noisy, self.sigmas, body, self.speed, gradient=False)
+        return self._host_latent(clean)
 
     def _host_latent(self, latent: Tensor) -> Tensor:
         scaled = self.model.get_model_object("latent_format").process_out(latent.float())

@@ -1,11 +1,12 @@
 """The core inside the host's own sampling path: its guider, loading, hooks and conditioning, our loop."""
 
 from collections.abc import Callable
-from functools import partial
+from contextlib import ExitStack
 from typing import Any
 
 import comfy.model_management
 import comfy.model_sampling
+import comfy.ops
 import comfy.samplers
 import comfy.utils
 import torch
@@ -17,7 +18,9 @@ from ...dragnoise_core.errors import DragNoiseError
 from ...dragnoise_core.progress import Callback, Progress
 from ...dragnoise_core.schedule import check_sigmas, to_variance_preserving
 from .comfy_unet import KEY, ComfySplitUNet, WholeUNet, tap_index
+from .model_facts import own_sampling
 from .plain_unet import AUTOMATIC, HeldGraphs, PlainComfyUNet, Speed, is_plain
+from .resident_weights import check_weights, told_what_to_do
 
 TRAINING_STEPS = 1000
 # Set in a model's transformer options by DragNoise Apply.
@@ -28,6 +31,8 @@ SKIPPED_WRAPPERS = ("torch.compile", "easycache", "lazycache")
 MEMORY_FACTOR = 3
 
 Body = Callable[[Any, Tensor, Tensor], Any]
+# Makes a SplitUNet of the guider and what the host gives a sampler; what must stay meanwhile goes onto the stack.
+Adapter = Callable[[Any, dict, ExitStack], Any]
 
 
 def check_model(model) -> None:
@@ -48,7 +53,7 @@ def check_kind(model) -> None:
             "use a model of the kind SD 1.x, SD 2.x or SDXL."
         )
     tap_index(unet)
-    sampling = model.get_model_object("model_sampling")
+    sampling = own_sampling(model)
     if not isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete):
         raise DragNoiseError(
             f"{name} samples with a continuous schedule; use one with {TRAINING_STEPS} timesteps: SD 1.x, 2.x or SDXL."
@@ -59,15 +64,20 @@ def check_kind(model) -> None:
             f"{TRAINING_STEPS} are needed: leave out the LCM sampling node."
         )
     config = model.model.model_config
-    if getattr(config, "scaled_fp8", None) is not None and config.optimizations.get("fp8"):
-        raise DragNoiseError(
-            f"{name} multiplies in scaled fp8, which has no gradient; load it without the fp8 matrix option."
-        )
+    # Not getattr: newer hosts have no such setting and tell the log that somebody asked for it.
+    scaled = vars(config).get("scaled_fp8") is not None and config.optimizations.get("fp8")
+    if scaled or any(map(_multiplies_in_fp8, unet.modules())):
+        raise DragNoiseError(f"{name} multiplies in fp8, which has no gradient; load it without the fp8 matrix option.")
+    check_weights(unet, name)
+
+
+def _multiplies_in_fp8(layer: torch.nn.Module) -> bool:
+    return isinstance(layer, comfy.ops.fp8_ops.Linear) and layer.weight.dtype == torch.float8_e4m3fn
 
 
 def noise_table(model) -> Tensor:
     """Return the model's noise levels, ascending, [1000], on the CPU."""
-    return model.get_model_object("model_sampling").sigmas.detach().float().cpu().clone()
+    return own_sampling(model).sigmas.detach().float().cpu().clone()
 
 
 def check_levels(sigmas: Tensor, model) -> None:
@@ -89,11 +99,20 @@ def invert_with(model, positive, samples: Tensor, sigmas: Tensor, body: Body, sp
     unet: a WholeUNet, or a PlainComfyUNet where that is the same. samples: as the host scales latents; the body gets
     model units.
     """
-    return _run_core(_listenable(model), positive, samples, sigmas, WholeUNet, body, speed)
+
+    def adapter(guider, extra_args: dict, stay: ExitStack) -> WholeUNet:
+        return WholeUNet(guider, extra_args)
+
+    return _run_core(_listenable(model), positive, samples, sigmas, adapter, body, speed)
 
 
-def drag_with(model, positive, samples: Tensor, sigmas: Tensor, body: Body, speed: Speed = AUTOMATIC) -> Any:
-    """As `invert_with`, on a ComfySplitUNet, with room in memory for the backward pass."""
+def drag_with(
+    model, positive, samples: Tensor, sigmas: Tensor, body: Body, speed: Speed = AUTOMATIC, gradient: bool = True
+) -> Any:
+    """As `invert_with`, on a ComfySplitUNet, with room in memory for the backward pass.
+
+    gradient: the body needs one, so the decoder's weights stay in the GPU's memory from beginning to end.
+    """
     for part in positive:
         if "area" in part[1]:
             raise DragNoiseError(
@@ -101,8 +120,11 @@ def drag_with(model, positive, samples: Tensor, sigmas: Tensor, body: Body, spee
             )
     model = _listenable(model)
     model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _reserve_for_backward)
-    adapter = partial(ComfySplitUNet, low_memory=speed.low_memory)
-    return _run_core(model, positive, samples, sigmas, adapter, body, speed)
+
+    def adapter(guider, extra_args: dict, stay: ExitStack) -> ComfySplitUNet:
+        return ComfySplitUNet(guider, extra_args, stay if gradient else None, speed.low_memory)
+
+    return _run_core(model, positive, samples, sigmas, adapter, body, speed, gradient)
 
 
 def runs_plainly(model, positive) -> bool:
@@ -111,7 +133,11 @@ def runs_plainly(model, positive) -> bool:
 
 
 def _reserve_for_backward(executor, model, noise_shape, *arguments, **others):
-    """Let the host load the model once, with room as for a batch MEMORY_FACTOR times as large."""
+    """Let the host load the model once, with room as for a batch MEMORY_FACTOR times as large.
+
+    It unloads other models for that, and keeps back some of this one's weights, unless it has dynamic VRAM: then all
+    weights yield to whatever is computed, but for those that are pinned.
+    """
     return executor(model, [MEMORY_FACTOR * noise_shape[0], *noise_shape[1:]], *arguments, **others)
 
 
@@ -149,7 +175,7 @@ class CoreSampler(comfy.samplers.Sampler):
     Outside inference mode, so that the function may use gradients; the host's model calls go back into it.
     """
 
-    def __init__(self, adapter: Callable[[Any, dict], Any], body: Body) -> None:
+    def __init__(self, adapter: Adapter, body: Body) -> None:
         self.adapter = adapter
         self.body = body
 
@@ -157,8 +183,9 @@ class CoreSampler(comfy.samplers.Sampler):
         self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
     ) -> Tensor:
         """Called by the host's guider with the model loaded; latent_image is in model units."""
-        with torch.inference_mode(False), torch.no_grad():
-            self.result = self.body(self.adapter(model_wrap, extra_args), latent_image.clone(), sigmas.clone())
+        with torch.inference_mode(False), torch.no_grad(), told_what_to_do(), ExitStack() as stay:
+            unet = self.adapter(model_wrap, extra_args, stay)
+            self.result = self.body(unet, latent_image.clone(), sigmas.clone())
         return latent_image
 
 
@@ -172,14 +199,20 @@ def _listenable(model):
     return clone
 
 
-def _run_core(model, positive, samples, sigmas, adapter: Callable, body: Body, speed: Speed) -> Any:
+def _run_core(
+    model, positive, samples, sigmas, adapter: Adapter, body: Body, speed: Speed, gradient: bool = False
+) -> Any:
     """Run the body on a PlainComfyUNet, as fast as it can be, where it does the same, else on the adapter."""
     held, plain = HeldGraphs.of(model), is_plain(model, positive)
+    shape = list(samples.shape)
+    room = model.model.memory_required([(MEMORY_FACTOR if gradient else 1) * shape[0], *shape[1:]])
+    room += comfy.model_management.minimum_inference_memory()
 
-    def choose(guider, extra_args: dict) -> Any:
+    def choose(guider, extra_args: dict, stay: ExitStack) -> Any:
         if not plain or not PlainComfyUNet.fits(guider):
-            return adapter(guider, extra_args)
-        return held.accelerate(PlainComfyUNet(guider, extra_args, speed.low_memory), speed)
+            return adapter(guider, extra_args, stay)
+        unet = PlainComfyUNet(guider, extra_args, speed.low_memory)
+        return held.accelerate(unet, speed, stay, room, gradient)
 
     sampler = CoreSampler(choose, body)
     _run(model, positive, samples, sigmas, sampler)

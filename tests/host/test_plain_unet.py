@@ -41,7 +41,7 @@ def made(monkeypatch):
     """All graphs that were made."""
     made = []
 
-    def choose(acceleration, network, obstacle):
+    def choose(acceleration, network, obstacle, device):
         made.append(CountingGraphs())
         return made[-1]
 
