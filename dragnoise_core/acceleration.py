@@ -1,8 +1,10 @@
 """CUDA graphs: a model's step launched as one piece, where it would spend most of its time being launched."""
 
 import logging
+import math
 import traceback
 import warnings
+from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from functools import cache, partial
@@ -21,6 +23,8 @@ logger = logging.getLogger(__name__)
 ACCELERATIONS = ("auto", "eager", "cudagraph")
 # Settings and numbers of points ask for graphs of their own; somebody who tries many must not fill the memory.
 MOST_GRAPHS = 32
+# Steps that a GPU may be given while its earlier answers are under way.
+LAG = 2
 
 
 class Graphs:
@@ -195,6 +199,48 @@ class GraphedUNet:
 def _decode(to_tap: bool, unet: SplitUNet, encoded: Encoded, bottleneck: Tensor) -> tuple[Tensor, ...]:
     decoded = unet.decode(encoded, bottleneck, to_tap=to_tap)
     return (decoded.feature,) if to_tap else (decoded.feature, decoded.epsilon)
+
+
+def replayed(unet: SplitUNet, function: partial, encoded: Encoded, *arguments: Any) -> Any:
+    """Return function(unet, encoded, *arguments), replayed as a CUDA graph where the U-Net is a GraphedUNet.
+
+    function: a partial; its own arguments are hashable and, with its function, name all that it closes over.
+    arguments: tensors in nests. Results are written over by the next call with an equal function.
+    """
+    if isinstance(unet, GraphedUNet):
+        return unet.replay((function.func, *function.args), function, encoded, *arguments)
+    return function(unet, encoded, *arguments)
+
+
+class Arrivals:
+    """Whether the points have arrived, asked on the device and heard some steps later: no step waits for the answer.
+
+    moment: after `heard` gave True, what was handed in with the first question that was answered with yes.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.lag = LAG if device.type == "cuda" else 0
+        self.asked: deque[tuple[int, Tensor, torch.cuda.Event | None, Any]] = deque()
+        self.moment: Any = None
+
+    def ask(self, arrived: Tensor, step: int, moment: Any) -> None:
+        """Ask at a step. arrived: a scalar on the device."""
+        event = None
+        if arrived.is_cuda:
+            arrived = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(arrived, non_blocking=True)
+            event = torch.cuda.Event()
+            event.record()
+        self.asked.append((step, arrived, event, moment))
+
+    def heard(self, step: float = math.inf) -> bool:
+        """Return whether a question has been answered with yes that was asked long enough before `step`, or at all."""
+        while self.moment is None and self.asked and self.asked[0][0] <= step - self.lag:
+            _, arrived, event, moment = self.asked.popleft()
+            if event:
+                event.synchronize()
+            if arrived:
+                self.moment = moment
+        return self.moment is not None
 
 
 def choose_graphs(

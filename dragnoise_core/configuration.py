@@ -6,8 +6,7 @@ from typing import Any
 from .errors import DragNoiseError, quoted
 
 CHOICES = {
-    "supervision": ("patches", "lattice"),
-    "template": ("current", "original"),
+    "supervision": ("patches", "dense"),
     "propagation": ("replace", "delta"),
     "descent": ("adam", "normalised"),
 }
@@ -36,8 +35,9 @@ class OptimisationConfig:
     iterations: gradient steps in all, at most.
     drag_steps: denoising steps whose bottleneck is optimised, each with its share of the iterations.
     gradient_steps: gradient steps between two trackings of the points.
-    template: patch that must appear ahead: the point's "current" one, or the "original" of the unedited picture.
-    supervision_radius: r1, of the patches compared. tracking_radius: r2, of the window searched.
+    supervision_radius: r1, of the patches compared; dense, how far around a handle places move with it. Around
+        several handles that move as one rigid body it is not used: there more moves (`moving_radius`).
+    tracking_radius: r2, of the window searched.
     step_length: how far ahead of the point its patch should appear.
     stop_distance: a point nearer to its target than this has arrived.
     mask_weight: lambda of the mask term; 0 turns it off.
@@ -47,16 +47,13 @@ class OptimisationConfig:
     identity: how much of its look a place takes from the places of the unedited picture that it resembles.
     background: places that change less, in latent units, return to the unedited picture, as does all that is outside
         the mask; 0 turns it off.
-    supervision: what is compared: "patches" at the points (the paper's, in whole cells), or a "lattice" of all places,
-        of which those within about `supervision_radius` of a handle move along; around points that move as one body,
-        more do.
+    supervision: what is compared: "patches" at the points, in whole cells (the paper's), or "dense": every place.
     """
 
     learning_rate: float = 0.01
     iterations: int = 60
     drag_steps: int = 1
     gradient_steps: int = 1
-    template: str = "current"
     supervision_radius: int = 1
     tracking_radius: int = 3
     step_length: float = 1.0
@@ -82,11 +79,6 @@ class OptimisationConfig:
                 raise DragNoiseError(f"{name} is {value}; choose a value from {low} to {high}.")
 
     @property
-    def whole_cells(self) -> bool:
-        """Whether points lie at whole cells of the grid, as in the paper's code; a lattice knows no such cells."""
-        return self.supervision == "patches"
-
-    @property
     def compared_steps(self) -> int:
         """Steps that look at the unedited picture's features, where its inversion is followed; else 0."""
         return self.drag_steps if self.identity or self.background else 0
@@ -99,7 +91,6 @@ PRESETS = {
         iterations=90,
         drag_steps=25,
         gradient_steps=3,
-        template="original",
         supervision_radius=3,
         tracking_radius=12,
         step_length=2.0,
@@ -109,7 +100,7 @@ PRESETS = {
         descent="normalised",
         identity=1.0,
         background=0.3,
-        supervision="lattice",
+        supervision="dense",
     ),
 }
 

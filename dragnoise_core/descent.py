@@ -1,6 +1,16 @@
-"""The optimiser of the preset `default`."""
+"""The optimisers that take the gradient steps."""
 
 import torch
+from torch import Tensor
+
+from .configuration import OptimisationConfig
+
+
+def choose_descent(config: OptimisationConfig, leaf: Tensor) -> torch.optim.Optimizer:
+    """Return the optimiser of a leaf that the configuration asks for: Adam or `NormalisedDescent`."""
+    if config.descent == "adam":
+        return torch.optim.Adam([leaf], lr=config.learning_rate, fused=leaf.is_cuda)
+    return NormalisedDescent([leaf], lr=config.learning_rate)
 
 
 class NormalisedDescent(torch.optim.Optimizer):

@@ -5,13 +5,62 @@ paper's code); features live on the tap's own, coarser map. The paper resizes th
 slices patches; here only the patches are computed, as products with the resize's weights. Same numbers, no large map.
 """
 
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .configuration import OptimisationConfig
 from .errors import DragNoiseError
+from .grid import GridPoints, GridSize
 
-GridSize = tuple[int, int]  # width, height
+# Keeps float16 gradients of the decoder away from underflow; neither descent feels the factor, so it is not undone.
+FLOAT16_LOSS_SCALE = 1024.0
+
+
+class Supervision(Protocol):
+    """What the optimisation compares. Hashable: drags with equal settings share a CUDA graph.
+
+    whole_cells: whether points lie at whole cells of the grid.
+    """
+
+    whole_cells: ClassVar[bool]
+
+    def prepare(self, feature: Tensor, points: GridPoints, mask: Tensor | None) -> dict[str, Tensor]:
+        """Return what stays the same during one level's steps.
+
+        feature: the unedited picture's at the tap, [1, C, H, W]. mask: [1, 1, h, w], 1 = may change; None = all may.
+        """
+
+    def loss(self, feature: Tensor, points: Tensor, known: dict[str, Tensor]) -> Tensor:
+        """Return the loss of an edited feature map, differentiable in it, for points, [N, 2]. known: prepared."""
+
+
+@dataclass(frozen=True)
+class PatchSupervision:
+    """The paper's: the patch around every point, by `motion_loss`, in whole cells. See `Supervision`."""
+
+    config: OptimisationConfig
+    grid: GridSize
+    whole_cells: ClassVar[bool] = True
+
+    def prepare(self, feature: Tensor, points: GridPoints, mask: Tensor | None) -> dict[str, Tensor]:
+        """See `Supervision`."""
+        return {"targets": points.targets}
+
+    def loss(self, feature: Tensor, points: Tensor, known: dict[str, Tensor]) -> Tensor:
+        """See `Supervision`."""
+        return motion_loss(
+            feature,
+            points,
+            known["targets"],
+            radius=self.config.supervision_radius,
+            grid=self.grid,
+            step_length=self.config.step_length,
+            stop_distance=self.config.stop_distance,
+        )
 
 
 def sample_patches(feature: Tensor, centres: Tensor, radius: int, grid: GridSize) -> Tensor:
@@ -44,14 +93,18 @@ def motion_loss(
     [N, C, 2r + 1, 2r + 1]; without it, the current ones at `points`, held constant. Points nearer than
     `stop_distance` cells do not count. The L1 difference is averaged over channels and summed over patch and points.
     """
-    offset = targets - points
-    distance = offset.norm(dim=1, keepdim=True)
-    step = offset / distance.clamp_min(1e-6) * distance.clamp_max(step_length)
     if template is None:
         template = sample_patches(feature.detach(), points, radius, grid)
-    ahead = sample_patches(feature, points + step, radius, grid)
+    ahead = sample_patches(feature, step_ahead(points, targets, step_length), radius, grid)
     difference = (ahead - template).abs().mean(1).sum((1, 2))
-    return (difference * (distance[:, 0] >= stop_distance)).sum()
+    return (difference * ((targets - points).norm(dim=1) >= stop_distance)).sum()
+
+
+def step_ahead(points: Tensor, targets: Tensor, length: float) -> Tensor:
+    """Return points, [N, 2], moved towards their targets, [N, 2], by `length` cells but not beyond: a_i + v_i."""
+    offset = targets - points
+    distance = offset.norm(dim=1, keepdim=True)
+    return points + offset / distance.clamp_min(1e-6) * distance.clamp_max(length)
 
 
 def mask_loss(change: Tensor, mask: Tensor, sigma: float | Tensor) -> Tensor:

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .supervision import GridSize, sample_patches
+from .grid import GridSize
+from .supervision import sample_patches
 
 
 def track(

@@ -16,9 +16,8 @@ SETTINGS = {
     "mask_weight": "How strongly the drag holds everything outside the mask still; 0 leaves the mask to background.",
     "drag_steps": "Denoising steps that are optimised, each with its share of the iterations; the paper's is 1.",
     "gradient_steps": "Gradient steps between two trackings of the points.",
-    "template": "Which patch must appear ahead: the point's current one, or the original of the unedited picture.",
-    "supervision_radius": "Radius of the patches compared, or about that of what a lattice moves along, in cells of "
-    "two pixels.",
+    "supervision_radius": "Radius of the patches compared, or how far around a handle the picture moves with it, in "
+    "cells of two pixels. Not used around points that move as one body.",
     "tracking_radius": "Radius of the window in which a point is searched, in cells of two pixels.",
     "step_length": "How far ahead of a point its patch should appear, in cells of two pixels.",
     "stop_distance": "A point nearer to its target than this has arrived, in cells of two pixels.",
@@ -30,8 +29,8 @@ SETTINGS = {
     "background": "Places that change less than this, in latent units, return to the unedited picture, and so does all "
     "that is outside the mask. Higher keeps more still, then swallows small moves; 0 turns it off, "
     "and in DragNoise Edit also the keeping of the picture's own pixels.",
-    "supervision": "What is compared: patches at the points, in whole cells, as published, or a lattice of all places, "
-    "of which those near a handle move along, and more around points that move as one body.",
+    "supervision": "What is compared: patches at the points, in whole cells, as published, or dense, every place: "
+    "those near a handle move with it, and more around points that move as one body.",
 }
 SHOWN_FIRST = ("iterations", "learning_rate", "mask_weight")
 

@@ -85,10 +85,10 @@ def test_nothing_is_left_of_a_change_outside_the_mask(dtype):
     source = source.flip(3)
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., :4] = 1
-    kept = keep_identity(clean, source, feature, feature, identity=0.5, background=0.1, mask=mask)
+    kept = keep_identity(clean, source, feature, feature, identity=0.5, threshold=0.1, mask=mask)
     assert torch.equal(kept[..., 4:], source[..., 4:])
     assert (kept[..., :4] != source[..., :4]).all()
-    assert torch.equal(keep_identity(clean, source, feature, feature, identity=0, background=0, mask=mask), clean)
+    assert torch.equal(keep_identity(clean, source, feature, feature, identity=0, threshold=None, mask=mask), clean)
 
 
 def test_what_the_mask_forbids_comes_out_as_the_unedited_picture():

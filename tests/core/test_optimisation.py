@@ -27,7 +27,7 @@ def test_the_loss_falls_and_the_source_is_untouched(name):
     config = preset(name, iterations=30, drag_steps=1, gradient_steps=30, learning_rate=0.03)
     edit = optimise(unet, x, SIGMAS, POINTS, config=config)
     assert edit.iterations == 30
-    # The current template moves with the leaf, so only the original one makes every loss one function.
+    # The paper's patches are compared with current ones, which move with the leaf: no one function falls.
     assert name == "paper" or edit.losses[-1] < 0.95 * edit.losses[0]
     assert torch.equal(x, before)
     assert all(parameter.grad is None for parameter in unet.parameters())
@@ -40,7 +40,7 @@ def test_the_first_step_goes_down_the_finite_difference_gradient():
     x = noisy().double()
 
     class Nudged(ToyUNet):
-        """The same network with one entry of the leaf off, while the template stays the original's."""
+        """The same network with one entry of the leaf off, while the unedited picture's feature stays."""
 
         def __init__(self, index, size):
             super().__init__(dtype=torch.float64)
@@ -80,9 +80,8 @@ def test_points_already_there_change_nothing_and_say_so(name):
 def test_without_a_mask_no_iteration_decodes_past_the_tap():
     unet = ToyUNet()
     optimise(unet, noisy(), SIGMAS, POINTS, config=preset("paper", iterations=10, stop_distance=0.5))
-    assert unet.decodings["full"] == 0
-    # The source's features, ten iterations, and the last tracking.
-    assert unet.decodings["tap"] == 12
+    # The source's, and the result's, in which the points are tracked once more and with which the walk goes on.
+    assert unet.decodings == {"tap": 10, "full": 2}
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -171,7 +170,7 @@ def test_a_batch_is_refused():
         ({"iterations": 0}, "iterations is 0"),
         ({"iterations": 2.5}, "iterations is 2.5"),
         ({"iterations": 10**400}, "iterations is 10"),
-        ({"template": "none"}, "template is 'none'"),
+        ({"descent": "none"}, "descent is 'none'"),
         ({"speed": 3}, "speed"),
     ],
 )

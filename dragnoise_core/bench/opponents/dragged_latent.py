@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from ...errors import DragNoiseError
-from ...gradient_steps import CELLS_PER_LATENT, FLOAT16_LOSS_SCALE
+from ...grid import grid_size
 from ...schedule import check_sigmas, to_variance_exploding, to_variance_preserving
 from ...split_unet import Decoded
-from ...supervision import latent_mask, mask_loss
+from ...supervision import FLOAT16_LOSS_SCALE, latent_mask, mask_loss
 from ..tasks import Task
 
 
@@ -28,9 +28,9 @@ class DraggedLatent:
         self.unet = task.unet
         self.noisy = task.noisy
         self.learning_rate = learning_rate
-        self.sigma, self.following = task.sigmas[:2].tolist()
+        self.sigma, self.sigma_next = task.sigmas[:2].tolist()
         self.mask = latent_mask(task.mask, task.noisy) if task.mask is not None and mask_weight else None
-        self.grid = (task.noisy.shape[-1] * CELLS_PER_LATENT, task.noisy.shape[-2] * CELLS_PER_LATENT)
+        self.grid = grid_size(task.noisy)
         self.handles, self.targets = (cells.to(task.noisy.device) for cells in task.points.on_grid(*self.grid))
         with torch.no_grad():
             self.source = self._decoded(self.noisy, to_tap=False)
@@ -49,8 +49,8 @@ class DraggedLatent:
 
     def mask_loss(self, decoded: Decoded) -> Tensor:
         """Return the L1 norm of the change outside the mask, one DDIM step later (DragDiffusion, equation 3)."""
-        change = (self.x - self.noisy) + (decoded.epsilon - self.source.epsilon) * (self.following - self.sigma)
-        return mask_loss(change, self.mask, self.following)
+        change = (self.x - self.noisy) + (decoded.epsilon - self.source.epsilon) * (self.sigma_next - self.sigma)
+        return mask_loss(change, self.mask, self.sigma_next)
 
     def step(self, loss: Tensor) -> None:
         """Take one gradient step on z. Raises DragNoiseError when it leaves the finite numbers."""

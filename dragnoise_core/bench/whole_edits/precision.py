@@ -8,13 +8,13 @@ from torch import Tensor
 
 from ...configuration import preset
 from ...edit import DragEdit
-from ...gradient_steps import CELLS_PER_LATENT, FLOAT16_LOSS_SCALE
+from ...grid import grid_size
 from ...optimisation import optimise
 from ...points import DragPoints
 from ...schedule import ddim_sigmas, scaled_linear_sigmas
 from ...standalone.loaded_model import LoadedModel, freeze
 from ...standalone.quick_layers import quicken
-from ...supervision import motion_loss
+from ...supervision import FLOAT16_LOSS_SCALE, motion_loss
 from .package import STRENGTH, points_on
 from .random_models import Shape, find_shape, random_prompt, random_unet
 
@@ -66,7 +66,7 @@ def _gradient(model: LoadedModel, noisy: Tensor, sigma: float, points: DragPoint
     encoded = unet.encode(noisy, sigma)
     bottleneck = encoded.bottleneck.clone().requires_grad_(True)
     feature = unet.decode(encoded, bottleneck, to_tap=True).feature
-    grid = (CELLS_PER_LATENT * noisy.shape[-1], CELLS_PER_LATENT * noisy.shape[-2])
+    grid = grid_size(noisy)
     handles, targets = (cells.to(noisy.device) for cells in points.on_grid(*grid))
     loss = motion_loss(feature, handles, targets, radius=1, grid=grid)
     return torch.autograd.grad(loss * scale, [bottleneck])[0] / scale

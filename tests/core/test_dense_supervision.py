@@ -6,18 +6,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dragnoise_core.lattice import (
-    BODY_RADIUS,
-    FAR,
-    carried,
-    far_share,
-    is_body,
-    lattice,
-    lattice_loss,
-    moving_share,
-    reach,
-    sample_places,
-)
+from dragnoise_core.dense_supervision import RIGID_RADIUS, dense_loss, moving_radius, sample_places
+from dragnoise_core.grid import GridPoints, cell_centres
+from dragnoise_core.identity import FAR, FAR_FACTOR, change_threshold, far_share
+from dragnoise_core.motion import carried, is_rigid, moving_share
+from dragnoise_core.points import DragPoints
 from dragnoise_core.supervision import sample_patches
 
 GRID = (96, 64)
@@ -30,7 +23,7 @@ def turned(points, angle, shift=(0.0, 0.0)):
 
 
 def test_places_are_the_latent_cells_row_by_row():
-    places = lattice((16, 24), GRID, torch.device("cpu"))
+    places = cell_centres((16, 24), GRID, torch.device("cpu"))
     assert places.shape == (16 * 24, 2)
     assert places[0].tolist() == [1.5, 1.5] and places[1].tolist() == [5.5, 1.5] and places[24].tolist() == [1.5, 5.5]
     feature = torch.randn(1, 3, 16, 24)
@@ -69,24 +62,41 @@ def test_what_moves_comes_from_near_a_handle():
     assert share[0] == 1 and float(share[1]) == pytest.approx(math.exp(-0.5)) and share[2] < 1e-6
 
 
-def test_points_that_move_as_one_take_more_along():
+def test_around_points_that_move_rigidly_more_moves_whatever_the_radius_says():
     together, apart = turned(HANDLES, 0.2, (9.0, 4.0)), HANDLES + torch.tensor([[9.0, 0.0], [-9.0, 0.0], [0.0, 9.0]])
-    assert is_body(HANDLES, together) and not is_body(HANDLES, apart)
-    assert reach(True, 6, GRID) == BODY_RADIUS * 64 > reach(False, 6, GRID) == 6
+    assert is_rigid(HANDLES, together) and not is_rigid(HANDLES, apart)
+    for radius, alone in ((6, 6), (0, 1)):
+        assert moving_radius(GridPoints(GRID, HANDLES, together, True), radius) == RIGID_RADIUS * 64
+        assert moving_radius(GridPoints(GRID, HANDLES, apart, False), radius) == alone
     # Any two points can be turned into place: they must go the same way. One says nothing.
     shifted = HANDLES + torch.tensor([9.0, -4.0])
-    assert is_body(HANDLES[:2], shifted[:2]) and not is_body(HANDLES[:2], turned(HANDLES, 0.5)[:2])
-    assert not is_body(HANDLES[:1], shifted[:1])
+    assert is_rigid(HANDLES[:2], shifted[:2]) and not is_rigid(HANDLES[:2], turned(HANDLES, 0.5)[:2])
+    assert not is_rigid(HANDLES[:1], shifted[:1])
 
 
 def test_what_is_far_is_far_from_every_path():
-    handles, targets = torch.tensor([[20.0, 30.0]]), torch.tensor([[60.0, 30.0]])
+    points = GridPoints(GRID, torch.tensor([[20.0, 30.0]]), torch.tensor([[60.0, 30.0]]), False)
     far = FAR * min(GRID)
     places = torch.tensor([[20.0, 30.0], [40.0, 30.0], [60.0, 30.0], [40.0, 30.0 + far], [20.0 - 2 * far, 30.0]])
-    shares = far_share(places, handles, targets, GRID)
+    shares = far_share(places, points)
     assert shares[:3].abs().max() < 1e-6
     assert float(shares[3]) == pytest.approx(1 - math.exp(-0.5))
     assert float(shares[4]) == pytest.approx(1 - math.exp(-2.0))
+
+
+def test_a_change_must_be_larger_far_away_unless_a_mask_or_a_rigid_motion_says_what_moves():
+    latent = torch.zeros(1, 4, 16, 64)
+    pairs = [((20.0, 64.0), (40.0, 64.0)), ((20.0, 80.0), (60.0, 80.0))]
+    for count, factor in ((1, FAR_FACTOR[0]), (2, FAR_FACTOR[1])):
+        points = GridPoints.of(DragPoints.from_pairs(pairs[:count], 512, 128), latent, whole=False)
+        threshold = change_threshold(0.3, points, latent, None)
+        assert threshold.shape == (1, 1, 16, 64)
+        assert float(threshold.min()) == pytest.approx(0.3, rel=0.02)
+        assert float(threshold.max()) == pytest.approx(0.3 * factor, rel=0.01)
+        assert change_threshold(0.0, points, latent, None) is None
+        assert change_threshold(0.3, points, latent, torch.ones(1, 1, 16, 64)) == 0.3
+    rigid = DragPoints.from_pairs([(handle, (handle[0] + 20, handle[1])) for handle, _ in pairs], 512, 128)
+    assert change_threshold(0.3, GridPoints.of(rigid, latent, whole=False), latent, None) == 0.3
 
 
 def small_drag():
@@ -98,9 +108,9 @@ def small_drag():
 
 
 def loss(feature, source, handles, targets, allowed=None):
-    places = lattice((16, 24), GRID, torch.device("cpu"))
+    places = cell_centres((16, 24), GRID, torch.device("cpu"))
     allowed = torch.ones(len(places)) if allowed is None else allowed
-    return lattice_loss(
+    return dense_loss(
         feature, handles, handles, targets, places, source, torch.tensor(6.0), allowed, grid=GRID, step_length=64.0
     )
 

@@ -1,0 +1,48 @@
+"""The supervision grid, on which points, radii and steps are measured."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .motion import is_rigid
+from .points import DragPoints
+
+GridSize = tuple[int, int]  # width, height
+# Grid cells for each latent cell and axis: half the picture's resolution for an 8x autoencoder.
+CELLS_PER_LATENT = 4
+
+
+@dataclass(frozen=True, eq=False)
+class GridPoints:
+    """Handle and target points on the supervision grid.
+
+    grid: its size in cells. handles, targets: [N, 2], (x, y), cell indices from 0, on the latent's device.
+    rigid: whether the handles go to their targets as one rigid body, see `is_rigid`.
+    """
+
+    grid: GridSize
+    handles: Tensor
+    targets: Tensor
+    rigid: bool
+
+    @classmethod
+    def of(cls, points: DragPoints, latent: Tensor, *, whole: bool) -> "GridPoints":
+        """Place points over a latent, [B, C, h, w]; at the nearest cells if `whole`."""
+        grid = grid_size(latent)
+        handles, targets = (cells.to(latent.device) for cells in points.on_grid(*grid, whole=whole))
+        return cls(grid, handles, targets, is_rigid(*points.on_grid(*grid, whole=False)))
+
+
+def grid_size(latent: Tensor) -> GridSize:
+    """Return the size of the grid over a latent, [B, C, h, w]."""
+    return latent.shape[-1] * CELLS_PER_LATENT, latent.shape[-2] * CELLS_PER_LATENT
+
+
+def cell_centres(size: tuple[int, int], grid: GridSize, device: torch.device) -> Tensor:
+    """Return the centres of a map's cells, [H * W, 2], (x, y) on the supervision grid. size: the map's H and W."""
+    columns, rows = (
+        (torch.arange(count, device=device) + 0.5) * (cells / count) - 0.5
+        for count, cells in ((size[1], grid[0]), (size[0], grid[1]))
+    )
+    return torch.cartesian_prod(rows, columns).flip(1)

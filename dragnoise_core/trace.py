@@ -1,0 +1,97 @@
+"""The points on their way to their targets, and what is recorded of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .configuration import OptimisationConfig
+from .edit import DragEdit
+from .errors import DragNoiseError
+from .grid import GridPoints
+from .points import DragPoints
+from .progress import Callback, Progress
+
+# A step's number, the length of the path and the bottleneck at that time.
+Moment = tuple[int, int, Tensor]
+
+
+@dataclass(eq=False)
+class Trace:
+    """Where the points are, and were, and the losses of all gradient steps so far.
+
+    wanted: in pixels; placed: the same on the supervision grid. path: [N, 2] on the grid at every tracking, the
+    handles first. losses: scalar tensors. tracked: how many gradient steps the last tracking has seen.
+    settled: whether the points had arrived at the level before.
+    """
+
+    wanted: DragPoints
+    placed: GridPoints
+    config: OptimisationConfig
+    path: list[Tensor] = field(init=False)
+    losses: list[Tensor] = field(default_factory=list)
+    tracked: int = 0
+    settled: bool = False
+
+    def __post_init__(self) -> None:
+        self.path = [self.placed.handles]
+
+    @property
+    def points(self) -> Tensor:
+        """Where the handle points are now, [N, 2] on the grid."""
+        return self.path[-1]
+
+    def move(self, points: Tensor) -> None:
+        """Record where the points have been found. A copy is kept: a graph's results are written over."""
+        self.path.append(points.clone())
+        self.tracked = len(self.losses)
+
+    def arrived(self) -> Tensor:
+        """Return whether every point is near its target, a scalar on the device."""
+        return ((self.points - self.placed.targets).norm(dim=1) < self.config.stop_distance).all()
+
+    def moment(self, bottleneck: Tensor) -> Moment:
+        """Return now, to come back to."""
+        return len(self.losses), len(self.path), bottleneck.detach().clone()
+
+    def back_to(self, moment: Moment) -> Tensor:
+        """Forget what came after a moment; return its bottleneck."""
+        steps, places, bottleneck = moment
+        del self.losses[steps:], self.path[places:]
+        self.tracked = steps
+        return bottleneck
+
+    def report(self, callback: Callback | None, denoised: Callable[[], Tensor]) -> None:
+        """Tell the callback of the last step."""
+        if callback:
+            points = self.wanted.from_grid(self.points, *self.placed.grid)
+            total = self.config.iterations
+            callback(Progress("optimisation", len(self.losses), total, denoised, points, self.losses[-1]))
+
+    def edit(
+        self, found: list[tuple[Tensor, Tensor]], corrections: list[Tensor], x: Tensor, sigmas: Tensor
+    ) -> DragEdit:
+        """Return the edit of the bottlenecks found, each with its level's own, and of the corrections to x's schedule.
+
+        Raises DragNoiseError when one of them is not finite.
+        """
+        bottlenecks, originals = (torch.cat(parts).float() for parts in zip(*found, strict=True))
+        corrections = torch.cat(corrections or [x[:0]]).float()
+        # Asked where the tensors are: waking a CPU's threads for it can take longer than ten gradient steps.
+        if not torch.stack([part.isfinite().all() for part in (bottlenecks, originals, corrections)]).all():
+            raise DragNoiseError(
+                f"the optimisation diverged at learning rate {self.config.learning_rate}; lower it, or use float32."
+            )
+        schedule = sigmas.float().cpu()
+        return DragEdit(
+            bottlenecks=bottlenecks.cpu(),
+            originals=originals.cpu(),
+            corrections=corrections.cpu(),
+            sigmas=schedule[: len(found)].clone(),
+            schedule=schedule,
+            path=self.wanted.from_grid(torch.stack(self.path), *self.placed.grid).cpu(),
+            losses=torch.stack(self.losses).float().cpu() if self.losses else torch.zeros(0),
+            points=self.wanted,
+            config=self.config,
+        )
