@@ -91,7 +91,7 @@ def test_a_change_must_be_larger_far_away_unless_a_mask_or_a_rigid_motion_says_w
         points = GridPoints.of(DragPoints.from_pairs(pairs[:count], 512, 128), latent, whole=False)
         threshold = change_threshold(0.3, points, latent, None)
         assert threshold.shape == (1, 1, 16, 64)
-        assert float(threshold.min()) == pytest.approx(0.3, rel=0.02)
+        assert 0.3 <= float(threshold.min()) < 0.33  # a cell beside the path
         assert float(threshold.max()) == pytest.approx(0.3 * factor, rel=0.01)
         assert change_threshold(0.0, points, latent, None) is None
         assert change_threshold(0.3, points, latent, torch.ones(1, 1, 16, 64)) == 0.3

@@ -119,7 +119,7 @@ def test_sampling_goes_on_where_the_optimisation_ended(held, free_steps):
         "default", iterations=9, drag_steps=3, free_steps=free_steps, **{"identity": 0, "background": 0, **held}
     )
     dragged = drag(ToyUNet(), x, SIGMAS, points, config=config)
-    assert dragged.level == (len(SIGMAS) - 1 - free_steps if held else 2)
+    assert dragged.level == (len(SIGMAS) - 1 - free_steps if held else 3)
     assert len(dragged.edit.corrections) == (dragged.level if held else 0)
     whole = sample(ToyUNet(), x, SIGMAS, edit=dragged.edit)
     rest = sample(ToyUNet(), dragged.latent, SIGMAS, edit=dragged.edit, start=dragged.level)
