@@ -9,6 +9,7 @@ from .inversion import DragNoiseInvert
 from .optimisation import DragNoiseOptimize
 from .points import DragNoiseOverlay, DragNoisePoints
 from .propagation import DragNoiseApply, DragNoiseSample
+from .settings import DragNoiseSettings
 
 
 class DragNoiseExtension(ComfyExtension):
@@ -18,6 +19,7 @@ class DragNoiseExtension(ComfyExtension):
         return [
             DragNoisePoints,
             DragNoiseInvert,
+            DragNoiseSettings,
             DragNoiseOptimize,
             DragNoiseApply,
             DragNoiseSample,

@@ -6,6 +6,7 @@ from dataclasses import replace
 import folder_paths
 from comfy_api.latest import io
 
+from ..dragnoise_core.configuration import PRESETS
 from ..dragnoise_core.edit import load_edit, save_edit
 from ..dragnoise_core.errors import DragNoiseError
 from ..dragnoise_core.identity import keep_pixels
@@ -14,16 +15,13 @@ from .host.conversions import fitted_mask, padded, to_core_image, to_host_image
 from .host.files import content_hash, inside, stored_edits, stored_file
 from .host.inputs import (
     CATEGORY,
-    SHOWN_FIRST,
     DragEditType,
     DragPointsType,
     acceleration_input,
     advanced,
     low_memory_input,
-    preset_input,
-    read_config,
     schedule_inputs,
-    setting_input,
+    settings_input,
 )
 from .host.plain_unet import Speed
 from .host.progress import NodeProgress, describe, edit_ui, show_text
@@ -49,9 +47,8 @@ class DragNoiseEdit(io.ComfyNode):
                 io.Mask.Input(
                     "mask", optional=True, tooltip="1 where the picture may change; any size. Without it all of it may."
                 ),
-                preset_input(),
+                settings_input(),
                 *schedule_inputs(),
-                *(setting_input(name) for name in SHOWN_FIRST),
                 *advanced(acceleration_input(), low_memory_input()),
             ],
             outputs=[
@@ -73,16 +70,15 @@ class DragNoiseEdit(io.ComfyNode):
         positive,
         image,
         points,
-        preset,
         steps,
         strength,
         mask=None,
+        settings=None,
         acceleration="auto",
         low_memory=False,
-        **settings,
     ) -> io.NodeOutput:
         check_model(model)
-        config = read_config(preset, settings)
+        config = settings or PRESETS["default"]
         sigmas = ddim_sigmas(noise_table(model), steps, strength)
         if len(image) != 1:
             raise DragNoiseError(

@@ -1,23 +1,18 @@
 """The drag itself: optimises the bottleneck until the points have moved."""
 
-from dataclasses import fields
-
 from comfy_api.latest import io
 
-from ..dragnoise_core.configuration import OptimisationConfig
+from ..dragnoise_core.configuration import PRESETS
 from ..dragnoise_core.inversion import InversionPath
 from .host.conversions import PATH, latent_samples
 from .host.inputs import (
     CATEGORY,
-    SHOWN_FIRST,
     DragEditType,
     DragPointsType,
     acceleration_input,
     advanced,
     low_memory_input,
-    preset_input,
-    read_config,
-    setting_input,
+    settings_input,
 )
 from .host.plain_unet import Speed
 from .host.progress import NodeProgress, describe, edit_ui, show_text
@@ -45,13 +40,8 @@ class DragNoiseOptimize(io.ComfyNode):
                 io.Mask.Input(
                     "mask", optional=True, tooltip="1 where the picture may change; any size. Without it all of it may."
                 ),
-                preset_input(),
-                *(setting_input(name) for name in SHOWN_FIRST),
-                *advanced(
-                    *(setting_input(f.name) for f in fields(OptimisationConfig) if f.name not in SHOWN_FIRST),
-                    acceleration_input(),
-                    low_memory_input(),
-                ),
+                settings_input(),
+                *advanced(acceleration_input(), low_memory_input()),
             ],
             outputs=[
                 DragEditType.Output(
@@ -70,15 +60,14 @@ class DragNoiseOptimize(io.ComfyNode):
         latent,
         sigmas,
         points,
-        preset="default",
         mask=None,
+        settings=None,
         acceleration="auto",
         low_memory=False,
-        **settings,
     ) -> io.NodeOutput:
         check_model(model)
         check_levels(sigmas, model)
-        config = read_config(preset, settings)
+        config = settings or PRESETS["default"]
         progress = NodeProgress(model, config.iterations, points, cls.hidden.unique_id)
         run = HostRun(model, positive, sigmas, progress, Speed(acceleration, low_memory))
         path = InversionPath(latent[PATH]) if PATH in latent else None

@@ -35,12 +35,12 @@ class DragNoiseApply(io.ComfyNode):
                     tooltip="How much of the edit: 0 leaves the picture as it was, 1 is the whole edit.",
                 ),
                 io.Int.Input(
-                    "free_steps",
-                    default=-1,
-                    min=-1,
+                    "more_free_steps",
+                    default=0,
+                    min=0,
                     max=1000,
                     optional=True,
-                    tooltip="The last steps of the edit's schedule, which get nothing of the edit. -1: as edited.",
+                    tooltip="Last steps that get nothing of the edit, beside the edit's own free steps.",
                 ),
             ],
             outputs=[
@@ -49,9 +49,9 @@ class DragNoiseApply(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, edit, strength=1.0, free_steps=-1) -> io.NodeOutput:
+    def execute(cls, model, edit, strength=1.0, more_free_steps=0) -> io.NodeOutput:
         check_kind(model)
-        return io.NodeOutput(apply_edit(model, with_free_steps(edit, free_steps), strength))
+        return io.NodeOutput(apply_edit(model, with_free_steps(edit, more_free_steps), strength))
 
 
 class DragNoiseSample(io.ComfyNode):

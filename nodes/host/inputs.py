@@ -1,14 +1,21 @@
 """Link types, and the inputs that are alike in several nodes."""
 
+import math
+from dataclasses import asdict
+from typing import Any
+
 from comfy_api.latest import io
 
 from ...dragnoise_core.acceleration import ACCELERATIONS
 from ...dragnoise_core.configuration import CHOICES, PRESETS, RANGES, OptimisationConfig, preset
+from ...dragnoise_core.errors import DragNoiseError
 
 CATEGORY = "DragNoise"
 DragPointsType = io.Custom("DRAG_POINTS")
 DragEditType = io.Custom("DRAG_EDIT")
-AS_PRESET = "as preset"
+DragSettingsType = io.Custom("DRAG_SETTINGS")
+CUSTOM = "custom"
+STEPS = {"learning_rate": 0.001, "background": 0.01, "identity": 0.05}  # of the arrows in the browser
 # What the inputs say; there is one for every field of OptimisationConfig.
 SETTINGS = {
     "iterations": "Gradient steps in all, at most.",
@@ -32,7 +39,6 @@ SETTINGS = {
     "supervision": "What is compared: patches at the points, in whole cells, as published, or dense, every place: "
     "those near a handle move with it, and more around points that move as one body.",
 }
-SHOWN_FIRST = ("iterations", "learning_rate", "mask_weight")
 
 
 def advanced(*inputs: io.Input) -> list[io.Input]:
@@ -79,34 +85,53 @@ def schedule_inputs() -> list[io.Input]:
     ]
 
 
-def preset_input() -> io.Input:
-    """The choice of the preset, alike in every node that drags."""
-    return io.Combo.Input(
-        "preset",
-        options=["default", *(name for name in PRESETS if name != "default")],
-        default="default",
-        tooltip="default: ours. paper: the published code's method and numbers.",
+def settings_input() -> io.Input:
+    """The link to a Settings node, alike in every node that drags."""
+    return DragSettingsType.Input(
+        "settings", optional=True, tooltip="From DragNoise Settings. Without it the preset default is used."
     )
 
 
+def preset_input() -> io.Input:
+    """The choice of the preset, with the values that the browser fills into the other widgets."""
+    entry = io.Combo.Input(
+        "preset",
+        options=["default", *(name for name in PRESETS if name != "default"), CUSTOM],
+        default="default",
+        tooltip="default: ours. paper: the published code's method and numbers. custom: the values below, as they are.",
+    )
+    entry.extra_dict = {"presets": {name: asdict(config) for name, config in PRESETS.items()}}
+    return entry
+
+
 def setting_input(name: str) -> io.Input:
-    """The input that overrides one setting of the preset."""
-    default = getattr(OptimisationConfig(), name)
+    """The input for one setting."""
+    shared = {"default": getattr(PRESETS["default"], name), "optional": True, "tooltip": SETTINGS[name]}
     if name in CHOICES:
-        return io.Combo.Input(
-            name, options=[AS_PRESET, *CHOICES[name]], default=AS_PRESET, optional=True, tooltip=SETTINGS[name]
-        )
-    tooltip = SETTINGS[name] + " -1: as the preset has it."
-    high = RANGES[name][1]
-    if isinstance(default, int):
-        return io.Int.Input(name, default=-1, min=-1, max=high, optional=True, tooltip=tooltip)
-    step = 0.001 if name == "learning_rate" else 0.1
-    return io.Float.Input(name, default=-1.0, min=-1.0, max=high, step=step, round=1e-6, optional=True, tooltip=tooltip)
+        return io.Combo.Input(name, options=list(CHOICES[name]), **shared)
+    low, high = RANGES[name]
+    if isinstance(low, int):
+        return io.Int.Input(name, min=low, max=high, **shared)
+    return io.Float.Input(name, min=low, max=high, step=STEPS.get(name, 0.1), round=1e-6, **shared)
 
 
-def read_config(name: str, settings: dict) -> OptimisationConfig:
-    """Return the preset with every setting that is not -1 or "as preset" in its place."""
-    return preset(name, **{key: value for key, value in settings.items() if value not in (-1, AS_PRESET)})
+def read_settings(name: str, values: dict[str, Any]) -> OptimisationConfig:
+    """Return the settings of a preset, or under "custom" of `values`; what is not among them is as in the preset.
+
+    Raises DragNoiseError for values out of range, and for one that is not the preset's: what a widget shows is used.
+    """
+    if name == CUSTOM:
+        return preset("default", **values)
+    wanted, chosen = preset(name), preset(name, **values)
+    for setting in values:
+        given, own = getattr(chosen, setting), getattr(wanted, setting)
+        # Browsers round numbers.
+        if given != own and (isinstance(own, str) or not math.isclose(given, own, rel_tol=1e-6)):
+            raise DragNoiseError(
+                f"{setting} is {given}, and in the preset {name!r} it is {own}; set preset to {CUSTOM!r} to use "
+                f"{given}, or {setting} to {own}."
+            )
+    return wanted
 
 
 def picker_input(name: str, widget: str, optional: bool, tooltip: str) -> io.Input:

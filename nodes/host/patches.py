@@ -51,9 +51,9 @@ def apply_edit(model, edit: DragEdit, strength: float = 1.0):
     return clone
 
 
-def with_free_steps(edit: DragEdit, free_steps: int) -> DragEdit:
-    """Return the edit with its number of free steps changed, unless `free_steps` is -1."""
-    return edit if free_steps < 0 else replace(edit, config=replace(edit.config, free_steps=free_steps))
+def with_free_steps(edit: DragEdit, more: int) -> DragEdit:
+    """Return the edit with so many more free steps."""
+    return replace(edit, config=replace(edit.config, free_steps=edit.config.free_steps + more))
 
 
 def replace_block(model, block: str, index: int, start: float, stop: float):

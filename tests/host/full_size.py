@@ -31,6 +31,7 @@ sys.path.append(str(PACK))  # last: the pack's own folder would hide the host's 
 from testing_pack.tiny_models import randomise, tiny_vae  # noqa: E402
 
 from dragnoise_core.bench.whole_edits.meter import Meter, row, tell_iterations  # noqa: E402
+from dragnoise_core.configuration import preset  # noqa: E402
 
 LEVELS = {
     "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "use_spatial_transformer": True,
@@ -66,7 +67,7 @@ AUTOENCODER = {
     "ch_mult": [1, 2, 4, 4], "num_res_blocks": 2, "attn_resolutions": [], "dropout": 0.0,
 }  # fmt: skip
 # So small a learning rate moves no point, and so none arrives before the last iteration.
-PAPER = {"preset": "paper", "learning_rate": 1e-6, "iterations": 60}
+PAPER = {"learning_rate": 1e-6, "iterations": 60}
 # As fractions of the picture: handle and target of the first drag, and of a second one on the same picture.
 DRAGS = ((0.4, 0.5), (0.6, 0.5)), ((0.5, 0.4), (0.5, 0.65))
 
@@ -119,7 +120,8 @@ class Edits:
         self.accelerated = {"acceleration": acceleration}
         # On a CPU a short edit on a small picture is enough to see whether this runs.
         self.schedule = {"steps": 5 if narrow else 50, "strength": 0.7, **self.accelerated}
-        self.shorter = {"iterations": 3} if narrow else {}
+        shorter = {"iterations": 3} if narrow else {}
+        self.paper = {"settings": preset("paper", **{**PAPER, **shorter})}
         self.side = 64 if narrow else SHAPES[family][2]
         self.device = comfy.model_management.get_torch_device()
         half = torch.float16 if self.device.type == "cuda" else torch.float32
@@ -130,19 +132,18 @@ class Edits:
         self.image = torch.rand(1, self.side, self.side, 3, generator=generator)
         mask = torch.zeros(1, self.side, self.side)
         mask[:, self.side // 4 : self.side * 3 // 4, self.side // 4 : self.side * 3 // 4] = 1
-        self.scenarios = {"edit": PAPER, "edit with a mask": {**PAPER, "mask": mask}}
+        self.scenarios = {"edit": self.paper, "edit with a mask": {**self.paper, "mask": mask}}
         if acceleration != "eager" or narrow:
-            self.scenarios["edit, preset default"] = {"preset": "default"}
+            self.scenarios["edit, preset default"] = {"settings": preset("default", **shorter)}
 
     def rows(self, repeats: int) -> list[dict]:
         """Return the rows of all scenarios, with a warning where the model is not left as it was found."""
         before = self.portrait()
         rows = []
         for name, settings in self.scenarios.items():
-            settings = {**settings, **self.shorter}
             label = f"{self.label}: {name}"
             first, iterations, _ = self.edit(settings)
-            wanted = settings["iterations"] if settings["preset"] == "paper" else None
+            wanted = settings["settings"].iterations if "default" not in name else None
             facts = tell_iterations(label, iterations, wanted)
             rows.append(row(label, "first" if rows else "first in the process", [first], **facts))
             later, again = [], []
@@ -186,7 +187,7 @@ class Edits:
     def one_node(self) -> Meter:
         """Run the node that does it all."""
         meter = Meter(self.device)
-        settings = {**PAPER, **self.shorter, **self.schedule}
+        settings = {**self.paper, **self.schedule}
         with meter.phase("all"):
             self.nodes.edit.execute(self.model, self.vae, self.positive, self.image, self.points(0), **settings)
         return meter

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import torch
+from dragnoise_pack.dragnoise_core.configuration import preset
 from dragnoise_pack.dragnoise_core.inversion import InversionPath
 from dragnoise_pack.dragnoise_core.points import DragPoints
 from dragnoise_pack.nodes.demo_model import DragNoiseDemoModel
@@ -45,7 +46,7 @@ def test_pixels_outside_the_mask_are_the_pictures_own(monkeypatch):
     mask[:, :, : width // 2] = 1
     x, y = width * 0.4, height * 0.5
     points = DragPoints.from_pairs([((x, y), (x - 24, y))], width, height)
-    settings = {"preset": "default", "steps": 20, "strength": 0.7, "iterations": 30, "mask": mask}
+    settings = {"settings": preset("default", iterations=30), "steps": 20, "strength": 0.7, "mask": mask}
     edited = DragNoiseEdit.execute(model, vae, positive, picture, points, **settings).args[0]
     # Past the mask's edge the pictures fade into one another over what the decoder spreads and some pixels more.
     assert (edited[:, :, width // 2 + 48 :] - picture[:, :, width // 2 + 48 :]).abs().max() < 1e-3

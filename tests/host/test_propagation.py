@@ -294,8 +294,8 @@ def test_frames_go_from_the_unedited_picture_to_the_edit(dragged):
 
 def test_free_steps_can_be_changed():
     edit = make_edit(schedule())
-    assert with_free_steps(edit, -1) is edit
-    assert with_free_steps(edit, 3).config == replace(edit.config, free_steps=3)
+    assert with_free_steps(edit, 0).config == edit.config
+    assert with_free_steps(with_free_steps(edit, 3), 2).config == replace(edit.config, free_steps=5)
 
 
 def test_another_bottleneck_shape_is_refused_with_both_shapes():

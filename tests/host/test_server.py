@@ -4,10 +4,12 @@ import json
 import math
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
+from dragnoise_pack.dragnoise_core.configuration import preset
 from dragnoise_pack.dragnoise_core.demo.loader import load_keypoint_regressor
 from dragnoise_pack.dragnoise_core.demo.scenes.drags import drag_points, example_drags
 from dragnoise_pack.dragnoise_core.drawing import to_tensor
@@ -63,10 +65,10 @@ def graph(text=USUAL, iterations=6, family="sd15", **changes):
                 "latent": ["invert", 0],
                 "sigmas": ["invert", 1],
                 "points": ["points", 0],
-                "preset": "paper",
-                "iterations": iterations,
+                "settings": ["settings", 0],
             },
         ),
+        "settings": ("DragNoiseSettings", {"preset": "custom", **asdict(preset("paper", iterations=iterations))}),
         "sample": (
             "DragNoiseSample",
             {
@@ -208,12 +210,12 @@ def test_all_in_one_returns_the_size_that_came_in(host, size):
         "image": ["image", 0],
         "points": ["points", 0],
         "mask": ["points", 1],
-        "preset": "default",
-        "iterations": 7,
+        "settings": ["settings", 0],
         "steps": 10,
         "strength": 0.7,
     }
     kept = {name: nodes[name] for name in ("model", "image", "points")}
+    kept["settings"] = ("DragNoiseSettings", {"preset": "custom", "iterations": 7})
     kept |= {"edit": ("DragNoiseEdit", edit), "measure": ("DragNoiseTestingMeasure", {"image": ["edit", 0]})}
     run = host.run(kept)
     assert run.error is None
@@ -364,7 +366,6 @@ def test_the_demo_model_turns_a_head(host):
                 "positive": ["demo", 2],
                 "image": ["demo", 3],
                 "points": ["points", 0],
-                "preset": "default",
                 "steps": 50,
                 "strength": 0.7,
             },
@@ -396,6 +397,20 @@ def failing(host, nodes):
     return run.error["exception_message"]
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"settings__stop_distance": 0.1}, "choose a value from 0.5"),
+        ({"settings__preset": "fast"}, "preset is 'fast'"),
+        ({"settings__preset": "default"}, "set preset to 'custom' to use"),
+    ],
+)
+def test_settings_are_refused_before_anything_runs(host, change, reason):
+    with pytest.raises(Refused) as refused:
+        host.run(graph(**change))
+    assert reason in str(refused.value)
+
+
 def test_refusals_name_the_reason(host):
     empty_mask = graph()
     empty_mask["solid"] = ("SolidMask", {"value": 0.0, "width": 30, "height": 30})
@@ -424,8 +439,6 @@ def test_refusals_name_the_reason(host):
     twice["apply"] = ("DragNoiseApply", {"model": ["model", 0], "edit": ["optimize", 0]})
     twice["sample"][1]["model"] = ["apply", 0]
     assert "carries an edit already" in failing(host, twice)
-    assert "choose a value from 0.5" in failing(host, graph(optimize__stop_distance=0.1))
-    assert "preset is 'fast'" in failing(host, graph(optimize__preset="fast"))
     size = graph(image__width=128)
     size["small"] = ("DragNoiseTestingImage", {"width": SIDE, "height": SIDE, "count": 1})
     size["small_latent"] = ("VAEEncode", {"pixels": ["small", 0], "vae": ["model", 1]})

@@ -3,11 +3,14 @@
 import json
 import re
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import tomllib
 from PIL import Image
+
+from dragnoise_core.configuration import PRESETS
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -89,3 +92,11 @@ def test_no_picture_is_left_over():
     assert pictures == {path.stem for path in WORKFLOWS} and WORKFLOWS
     linked = re.findall(r"!\[.*?\]\((.+?)\)", "".join(path.read_text() for path in HELP.glob("*.md")))
     assert {path.name for path in HELP.glob("*.jpg")} == set(linked)
+
+
+def test_the_workflow_with_settings_shows_the_default_preset_but_for_one():
+    workflow = json.loads((ROOT / "example_workflows" / "05_with_mask.json").read_text(encoding="utf-8"))
+    (node,) = (node for node in workflow["nodes"] if node["type"] == "DragNoiseSettings")
+    names = [entry["name"] for entry in node["inputs"]]
+    shown = dict(zip(names, node["widgets_values"], strict=True))
+    assert shown == {"preset": "custom", **asdict(PRESETS["default"]), "mask_weight": 5}
