@@ -226,10 +226,15 @@ class HostPage(PickerPage):
     def nodes(self) -> list:
         return self.js("() => app.graph.nodes.map((node) => node.type)")
 
-    def run(self, seconds: float = 60, press: bool = False) -> dict:
-        """Queue the graph, with `press` through the page's Run button, and wait; returns the history's entry."""
+    def run(self, seconds: float = 60, press: bool = False, start=None) -> dict:
+        """Queue the graph, with `press` through the page's Run button, and wait; returns the history's entry.
+
+        start: what else is to be called to queue it.
+        """
         done = set(get(self.url, "/history"))
-        if press:
+        if start:
+            start()
+        elif press:
             self.page.get_by_role("button", name="Run").first.click()
         else:
             self.js("() => app.queuePrompt(0, 1)")

@@ -44,7 +44,7 @@ class PickerPage:
         return [[point and [round(value) for value in point] for point in (p["handle"], p["target"])] for p in stored]
 
     @property
-    def stored(self):
+    def stored_points(self):
         """Every pair's reach, None where it has none, and all pins, as stored; pins to the pixel."""
         stored = json.loads(self.text or '{"pairs": []}')
         reaches = [pair.get("reach") for pair in stored["pairs"]]
