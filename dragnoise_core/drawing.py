@@ -12,6 +12,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFont
 from torch import Tensor
 
 from .errors import DragNoiseError
+from .images import to_srgb
 from .points import DragPoints
 
 HANDLE, TARGET, PATH, INK, PAPER = (230, 40, 50), (40, 90, 240), (255, 210, 40), (20, 20, 24), (255, 255, 255)
@@ -157,6 +158,7 @@ def contact_sheet(rows: Sequence[Sequence[Image.Image]], labels: Sequence[str], 
 
 def save_gif(frames: Sequence[Image.Image], path: str | os.PathLike, milliseconds: int = 120) -> None:
     """Write frames of one size as an endless GIF whose last frame stays for a while. Errors as `save_picture`."""
+    frames = [to_srgb(frame) for frame in frames]
     palette = _shared_palette(frames)
     first, *others = (frame.convert("RGB").quantize(palette=palette) for frame in frames)
     durations = [milliseconds] * len(others) + [12 * milliseconds]
@@ -166,12 +168,16 @@ def save_gif(frames: Sequence[Image.Image], path: str | os.PathLike, millisecond
 def save_picture(picture: Image.Image, path: str | os.PathLike, **options) -> None:
     """Write a picture in the format of the path's suffix; the file appears whole or not at all.
 
-    options: Pillow's, for the format. Raises DragNoiseError for an unknown suffix or a folder that cannot be written.
+    Its colour profile goes along; formats that hold none get sRGB. options: Pillow's, for the format. Raises
+    DragNoiseError for an unknown suffix or a folder that cannot be written.
     """
     path = Path(path)
     kind = picture_format(path)
     if kind in ("JPEG", "WEBP"):
         options = {"quality": 95, **options}
+    if kind in ("BMP", "GIF"):
+        picture = to_srgb(picture)
+    options = {"icc_profile": picture.info.get("icc_profile"), **options}
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".dragnoise-") as folder:
             temporary = Path(folder) / "picture"

@@ -38,7 +38,8 @@ class DragNoisePoints(io.ComfyNode):
                     "mask_image",
                     "DRAGNOISE_MASK",
                     True,
-                    "The painted mask's file in the input folder, written by the picker. Empty: everything may change.",
+                    "The mask's file in the input folder, written by the picker. What is transparent may change, as in "
+                    "the host's mask editor; in an opaque file, what is white. Empty: everything may change.",
                 ),
                 io.Int.Input(
                     "width",

@@ -68,7 +68,12 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
         "--pin", action="append", metavar="X,Y", help="a point of the picture that stays; repeat for more"
     )
     parser.add_argument("--points", metavar="FILE", help="the points as JSON instead")
-    parser.add_argument("--mask", metavar="FILE", help="picture that is white where the result may change")
+    parser.add_argument(
+        "--mask",
+        metavar="FILE",
+        help="picture of where the result may change: what is transparent, as ComfyUI's mask editor saves it; "
+        "without transparency, what is white",
+    )
     parser.add_argument("--preset", default="default", help="paper or default (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=50, help="DDIM steps of the whole schedule (default: %(default)s)")
     parser.add_argument(

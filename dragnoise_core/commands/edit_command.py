@@ -13,10 +13,10 @@ from ..configuration import preset
 from ..drawing import save_gif, save_picture
 from ..edit import load_edit, save_edit
 from ..errors import DragNoiseError
+from ..images import load_image, load_mask
 from ..points import MAX_TEXT_BYTES, DragPoints, decode_points, parse_drag, parse_pin
 from ..progress import Callback, Progress
 from ..schedule import ddim_sigmas, scaled_linear_sigmas
-from ..standalone.images import load_image, load_mask
 from ..standalone.loaded_model import LoadedModel
 from ..standalone.models import load_model
 from ..standalone.pipeline import EditResult, apply_edit, edit_image

@@ -5,9 +5,9 @@ from PIL import Image
 from torch import Tensor
 
 from ..drawing import draw_drag, to_picture
+from ..images import fit
 from ..points import DragPoints
 from ..progress import Progress
-from ..standalone.images import fit
 from ..standalone.loaded_model import LoadedModel
 
 

@@ -15,6 +15,7 @@ from ..drawing import to_picture, to_tensor
 from ..edit import DragEdit
 from ..errors import DragNoiseError
 from ..identity import keep_pixels
+from ..images import fit, unfit
 from ..inversion import InversionPath, inversion_path
 from ..optimisation import Dragged, drag
 from ..points import DragPoints
@@ -22,7 +23,6 @@ from ..progress import Callback
 from ..sampling import sample
 from ..schedule import ddim_sigmas, to_variance_preserving
 from ..supervision import latent_mask
-from .images import fit, unfit
 from .loaded_model import LoadedModel
 
 
@@ -155,7 +155,10 @@ class PictureRun:
                 f"{self.model.name} gave numbers that are not finite in {self.model.unet.dtype}; "
                 "use float32 (on the command line: --device cpu), or a lower learning rate."
             )
-        return unfit(to_picture(pixels), self.picture.size)
+        result = unfit(to_picture(pixels), self.picture.size)
+        # The model was shown the picture's own numbers, so its numbers mean the same colours.
+        result.info = {name: value for name, value in self.picture.info.items() if name == "icc_profile"}
+        return result
 
     def finish(self, path: InversionPath, dragged: Dragged, reconstruct: bool = False) -> EditResult:
         """Return the picture sampled from where the drag ended. reconstruct: with one sampled without the edit too.

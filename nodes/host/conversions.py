@@ -4,14 +4,12 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import node_helpers
-import numpy
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
 from ...dragnoise_core.errors import DragNoiseError
+from ...dragnoise_core.images import load_mask
 from ...dragnoise_core.inversion import InversionPath
 from ...dragnoise_core.points import DragPoints
 from .files import stored_file
@@ -101,14 +99,5 @@ def read_points(text: str, width: int, height: int) -> DragPoints:
 
 
 def read_mask(name: str) -> Tensor:
-    """Return the painted mask, [H, W] in [0, 1], 1 = may change.
-
-    Where the file has transparency, what is transparent may change, as in the host's Load Image; an opaque file is
-    read by its red channel.
-    """
-    path = stored_file(name, "mask")
-    picture = node_helpers.pillow(Image.open, path)
-    picture = node_helpers.pillow(ImageOps.exif_transpose, picture).convert("RGBA")
-    red, _, _, alpha = (torch.from_numpy(channel.copy()) for channel in numpy.moveaxis(numpy.array(picture), -1, 0))
-    painted = red if alpha.min() == 255 else 255 - alpha
-    return painted.float() / 255
+    """Return the painted mask, [H, W] in [0, 1], 1 = may change, as `load_mask` reads it."""
+    return load_mask(stored_file(name, "mask"))

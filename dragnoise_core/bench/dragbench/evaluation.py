@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ...drawing import to_tensor
 from ...errors import DragNoiseError
-from ...standalone.images import load_image
+from ...images import load_image
 from ...standalone.loaded_model import LoadedModel
 from ...standalone.models import load_model
 from .appearance import RADII, drag_accuracy, outside_psnr

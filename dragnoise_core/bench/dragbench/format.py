@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ...drawing import save_picture
 from ...errors import DragNoiseError
+from ...images import MAX_FILE_BYTES, load_image, load_mask
 from ...points import MAX_PAIRS, MAX_TEXT_BYTES, DragPoints
-from ...standalone.images import MAX_FILE_BYTES, load_image, load_mask
 from .restricted_pickle import load_arrays
 
 PICTURE, MASK, INSTRUCTION, PICKLE = "original_image.png", "mask.png", "drag_instruction.json", "meta_data.pkl"

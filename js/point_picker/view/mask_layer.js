@@ -131,7 +131,10 @@ function strokePath(context, { erase, diameter, points }) {
   }
 }
 
-/** A stored mask (white on black) as this layer keeps it: opaque colour where white. */
+/**
+ * A stored mask as this layer keeps it: opaque colour where the picture may change. As in load_mask of
+ * dragnoise_core/images.py: what is transparent, as in the host's mask editor; in an opaque file, what is white.
+ */
 function tinted(picture) {
   const canvas = document.createElement("canvas");
   canvas.width = picture.naturalWidth ?? picture.width;
@@ -140,7 +143,12 @@ function tinted(picture) {
   context.drawImage(picture, 0, 0);
   const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
   const { data } = pixels;
-  for (let index = 0; index < data.length; index += 4) data[index + 3] = data[index];
+  let opaque = true;
+  for (let index = 3; index < data.length && opaque; index += 4) opaque = data[index] === 255;
+  for (let index = 0; index < data.length; index += 4) {
+    const [red, green, blue, alpha] = data.subarray(index, index + 4);
+    data[index + 3] = opaque ? Math.round(0.299 * red + 0.587 * green + 0.114 * blue) : 255 - alpha;
+  }
   context.putImageData(pixels, 0, 0);
   context.globalCompositeOperation = "source-in";
   context.fillStyle = MASK_COLOUR;
