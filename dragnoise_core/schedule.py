@@ -11,11 +11,13 @@ from torch import Tensor
 
 from .errors import DragNoiseError
 
+# Stable Diffusion's training table.
+TRAIN_STEPS, BETA_START, BETA_END = 1000, 0.00085, 0.012
 
-def scaled_linear_sigmas(train_steps: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012) -> Tensor:
-    """Return Stable Diffusion's sigmas, ascending, [train_steps], float64: betas linear in their square root."""
-    betas = torch.linspace(beta_start**0.5, beta_end**0.5, train_steps, dtype=torch.float64) ** 2
-    return sigmas_from_betas(betas)
+
+def scaled_linear_sigmas() -> Tensor:
+    """Return Stable Diffusion's sigmas, ascending, [TRAIN_STEPS], float64: betas linear in their square root."""
+    return sigmas_from_betas(torch.linspace(BETA_START**0.5, BETA_END**0.5, TRAIN_STEPS, dtype=torch.float64) ** 2)
 
 
 def sigmas_from_betas(betas: Tensor) -> Tensor:
@@ -24,7 +26,7 @@ def sigmas_from_betas(betas: Tensor) -> Tensor:
     return ((1 - alpha_bar) / alpha_bar).sqrt()
 
 
-def ddim_timesteps(steps: int, train_steps: int = 1000) -> list[int]:
+def ddim_timesteps(steps: int, train_steps: int = TRAIN_STEPS) -> list[int]:
     """Return `steps` timesteps, descending, as DDIM with leading spacing and an offset of one has them.
 
     50 steps give 981, 961, ..., 1. Raises DragNoiseError unless 1 <= steps < train_steps.

@@ -8,7 +8,6 @@ from ..errors import DragNoiseError
 from .bench_options import add_bench
 
 REFUSED, INTERRUPTED = 2, 130
-LARGEST_SEED = 2**63 - 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,9 +82,6 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr", type=float, help="learning rate (default: as the preset)")
     parser.add_argument("--process", metavar="FILE.gif", help="write the drag as it happens")
     parser.add_argument("--save-edit", metavar="FILE", help="write the edit, for `dragnoise apply`")
-    parser.add_argument(
-        "--seed", type=_seed, default=0, help="torch's seed; the method itself draws no random numbers (default: 0)"
-    )
     _add_common(parser)
 
 
@@ -134,13 +130,6 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("--out", default="out", metavar="DIR", help="folder for the pictures (default: %(default)s)")
     parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
-
-
-def _seed(text: str) -> int:
-    seed = int(text)
-    if not 0 <= seed <= LARGEST_SEED:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {LARGEST_SEED}")
-    return seed
 
 
 if __name__ == "__main__":

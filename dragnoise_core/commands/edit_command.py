@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 from ..configuration import preset
@@ -40,7 +39,6 @@ def run_edit(options: Namespace) -> None:
     picture = load_image(source)
     points = _points(options, picture)
     mask = load_mask(options.mask) if options.mask else None
-    torch.manual_seed(options.seed)
     model = _load(options)
     recorder = ProcessRecorder(model, picture, points) if process else None
     with ProgressBars() as bars:

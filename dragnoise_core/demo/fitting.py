@@ -12,17 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .networks import (
-    BETA_END,
-    BETA_START,
-    PROMPT_TOKENS,
-    PROMPT_WIDTH,
-    PROMPTS,
-    TRAIN_STEPS,
-    KeypointRegressor,
-    build_autoencoder,
-    build_unet,
-)
+from ..schedule import TRAIN_STEPS, scaled_linear_sigmas
+from .networks import PROMPT_TOKENS, PROMPT_WIDTH, PROMPTS, KeypointRegressor, build_autoencoder, build_unet
 
 AUTOENCODER_BATCH = 32
 REGRESSOR_BATCH = 96
@@ -146,8 +137,8 @@ class UNetTrainer:
             self.prompts.data.copy_(weights.pop("prompt_embeddings"))
             self.unet.load_state_dict(weights)
         self.average, self.average_prompts = copy.deepcopy(self.unet), self.prompts.detach().clone()
-        betas = torch.linspace(BETA_START**0.5, BETA_END**0.5, TRAIN_STEPS, dtype=torch.float64) ** 2
-        self.signal = torch.cumprod(1 - betas, 0).float().to(self.device)
+        alpha_bar = 1 / (1 + scaled_linear_sigmas().square())
+        self.signal = alpha_bar.float().to(self.device)
         self.parameters = [*self.unet.parameters(), self.prompts]
         on_gpu = self.device.type == "cuda"
         self.rate = torch.tensor(1e-6, device=self.device)

@@ -17,7 +17,6 @@ PROMPTS = (*KINDS, "")  # rows of the prompt table; the last is the empty prompt
 PROMPT_TOKENS = 4
 PROMPT_WIDTH = 128
 LATENT_SIZE = 32  # of a 256-pixel picture
-TRAIN_STEPS, BETA_START, BETA_END = 1000, 0.00085, 0.012  # Stable Diffusion's scaled-linear schedule
 
 # Three levels, 32x32 to 8x8. Attention only at 8x8: a whole edit has to stay within seconds on two CPU cores.
 # `attention_head_dim` is, by a historical slip in diffusers, the number of heads: here every head is 32 wide.

@@ -19,9 +19,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..schedule import BETA_END, BETA_START, TRAIN_STEPS
 from .fitting import autocast, draw, fit_autoencoder, fit_regressor, fit_unet
 from .grids import save_grid
-from .networks import BETA_END, BETA_START, PROMPTS, TRAIN_STEPS, KeypointRegressor, build_autoencoder, build_unet
+from .networks import PROMPTS, KeypointRegressor, build_autoencoder, build_unet
 from .scenes import KINDS, SIZE, keypoints, render, sample_parameters
 
 SEED = 1

@@ -14,6 +14,7 @@ from ...dragnoise_core.demo.networks import PROMPTS
 from ...dragnoise_core.demo.scenes import KINDS, render, sample_parameters
 from ...dragnoise_core.demo.scenes.drags import example_drags
 from ...dragnoise_core.errors import DragNoiseError
+from ...dragnoise_core.schedule import BETA_END, BETA_START, TRAIN_STEPS
 from .conversions import to_host_image
 
 PREVIEW_SCENES = 16  # pictures from which the preview's colours are fitted
@@ -118,7 +119,9 @@ class _DemoConfig(comfy.supported_models_base.BASE):
     unet_extra_config = {"num_heads": -1, "num_head_channels": 32}
     latent_format = _DemoLatent
     # The host's "linear" is linear in the square root, Stable Diffusion's own.
-    sampling_settings = {"beta_schedule": "linear", "linear_start": 0.00085, "linear_end": 0.012, "timesteps": 1000}
+    sampling_settings = {
+        "beta_schedule": "linear", "linear_start": BETA_START, "linear_end": BETA_END, "timesteps": TRAIN_STEPS
+    }  # fmt: skip
     memory_usage_factor = 1.0
     supported_inference_dtypes = [torch.float32]
 

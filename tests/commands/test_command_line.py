@@ -309,7 +309,7 @@ def test_as_a_process(place):
     for arguments, code, word in (
         (["edit", "none.png", "--drag", DRAG], 2, "dragnoise: no picture at none.png"),
         (["edit"], 2, "usage"),
-        (["edit", "picture.png", "--drag", DRAG, "--seed", "-1"], 2, "usage"),
+        (["edit", "picture.png", "--drag", DRAG, "--seed", "1"], 2, "usage"),
     ):
         ended = run(*arguments, cwd=place)
         assert ended.returncode == code and word in ended.stderr and "Traceback" not in ended.stderr

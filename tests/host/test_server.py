@@ -411,39 +411,46 @@ def test_settings_are_refused_before_anything_runs(host, change, reason):
     assert reason in str(refused.value)
 
 
-def test_refusals_name_the_reason(host):
-    empty_mask = graph()
-    empty_mask["solid"] = ("SolidMask", {"value": 0.0, "width": 30, "height": 30})
-    empty_mask["optimize"][1]["mask"] = ["solid", 0]
-    assert "the mask is empty" in failing(host, empty_mask)
-    assert "holds 2 pictures" in failing(host, graph(image__count=2))
-    wrong = graph()
-    wrong["empty"] = ("EmptySD3LatentImage", {"width": SIDE, "height": SIDE, "batch_size": 1})
-    wrong["invert"][1]["latent"] = ["empty", 0]
-    assert "[1, 4, height, width]" in failing(host, wrong)
-    foreign = graph()
-    foreign["levels"] = ("KarrasScheduler", {"steps": 5, "sigma_max": 700.0, "sigma_min": 0.1, "rho": 7.0})
-    foreign["optimize"][1]["sigmas"] = ["levels", 0]
-    assert "the sigmas go from 700.000" in failing(host, foreign)
-    for node in ("optimize", "sample"):
-        empty = graph()
-        settings = {"model": ["model", 0], "scheduler": "normal", "steps": 9, "denoise": 0.0}
-        empty["levels"] = ("BasicScheduler", settings)
-        empty[node][1]["sigmas"] = ["levels", 0]
-        assert "give at least two noise levels" in failing(host, empty)
-    other = graph()
-    other["other"] = ("BasicScheduler", {"model": ["model", 0], "scheduler": "karras", "steps": 9, "denoise": 1.0})
-    other["sample"][1]["sigmas"] = ["other", 0]
-    assert "sample with the schedule that the edit was made with" in failing(host, other)
-    twice = graph()
-    twice["apply"] = ("DragNoiseApply", {"model": ["model", 0], "edit": ["optimize", 0]})
-    twice["sample"][1]["model"] = ["apply", 0]
-    assert "carries an edit already" in failing(host, twice)
-    size = graph(image__width=128)
-    size["small"] = ("DragNoiseTestingImage", {"width": SIDE, "height": SIDE, "count": 1})
-    size["small_latent"] = ("VAEEncode", {"pixels": ["small", 0], "vae": ["model", 1]})
-    size["sample"][1]["latent"] = ["small_latent", 0]
-    assert re.search(r"64 x 2 x 4.*64 x 2 x 2", failing(host, size))
+KARRAS = ("KarrasScheduler", {"steps": 5, "sigma_max": 700.0, "sigma_min": 0.1, "rho": 7.0})
+NO_LEVELS = ("BasicScheduler", {"model": ["model", 0], "scheduler": "normal", "steps": 9, "denoise": 0.0})
+OTHER_LEVELS = ("BasicScheduler", {"model": ["model", 0], "scheduler": "karras", "steps": 9, "denoise": 1.0})
+SMALL = {
+    "small": ("DragNoiseTestingImage", {"width": SIDE, "height": SIDE, "count": 1}),
+    "encoded": ("VAEEncode", {"pixels": ["small", 0], "vae": ["model", 1]}),
+}
+# What is refused: nodes beside the usual graph's, its inputs that are replaced, and what the sentence says.
+REFUSALS = {
+    "empty mask": (
+        {"solid": ("SolidMask", {"value": 0.0, "width": 30, "height": 30})},
+        {"optimize__mask": ["solid", 0]},
+        "the mask is empty",
+    ),
+    "two pictures": ({}, {"image__count": 2}, "holds 2 pictures"),
+    "sixteen channels": (
+        {"empty": ("EmptySD3LatentImage", {"width": SIDE, "height": SIDE, "batch_size": 1})},
+        {"invert__latent": ["empty", 0]},
+        r"\[1, 4, height, width\]",
+    ),
+    "foreign levels": ({"levels": KARRAS}, {"optimize__sigmas": ["levels", 0]}, "the sigmas go from 700.000"),
+    "no levels to drag at": ({"levels": NO_LEVELS}, {"optimize__sigmas": ["levels", 0]}, "at least two noise levels"),
+    "no levels to sample": ({"levels": NO_LEVELS}, {"sample__sigmas": ["levels", 0]}, "at least two noise levels"),
+    "other levels": (
+        {"levels": OTHER_LEVELS},
+        {"sample__sigmas": ["levels", 0]},
+        "sample with the schedule that the edit was made with",
+    ),
+    "an edit twice": (
+        {"apply": ("DragNoiseApply", {"model": ["model", 0], "edit": ["optimize", 0]})},
+        {"sample__model": ["apply", 0]},
+        "carries an edit already",
+    ),
+    "another size": (SMALL, {"image__width": 128, "sample__latent": ["encoded", 0]}, r"64 x 2 x 4.*64 x 2 x 2"),
+}
+
+
+@pytest.mark.parametrize(("added", "changes", "reason"), REFUSALS.values(), ids=REFUSALS)
+def test_refusals_name_the_reason(host, added, changes, reason):
+    assert re.search(reason, failing(host, graph(**changes) | added))
 
 
 @pytest.mark.parametrize(

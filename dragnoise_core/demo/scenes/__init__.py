@@ -34,14 +34,6 @@ class SceneKind:
     paint: Callable[[Canvas, Parameters], None]
     places: Callable[[Parameters], dict[str, Tensor]]
 
-    def render(self, parameters: Parameters, size: int = SIZE) -> Tensor:
-        """See the module's `render`."""
-        return render(self.name, parameters, size)
-
-    def keypoints(self, parameters: Parameters, size: int = SIZE) -> dict[str, Tensor]:
-        """See the module's `keypoints`."""
-        return keypoints(self.name, parameters, size)
-
 
 KINDS: dict[str, SceneKind] = {
     name: SceneKind(name, module.PARAMETERS, module.KEYPOINTS, module.paint, module.keypoints)

@@ -7,28 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...errors import DragNoiseError
-from . import SIZE, find_kind, keypoints, render, sample_parameters
+from . import SIZE, keypoints, render, sample_parameters
 
-ATTEMPTS = 500
 BORDER = 6.0  # pixels of a 256-pixel picture that a dragged point keeps from its edge
-
-# Per kind: what a person would drag and the parameters that answer to it.
-MOVES: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
-    "face": ((("nose",), ("yaw", "pitch")), (("nose", "chin"), ("x", "y"))),
-    "mountain": (
-        (("peak",), ("peak_x", "peak_y")),
-        (("second_peak",), ("second_x", "second_y")),
-        (("sun",), ("sun_x", "sun_y")),
-        (("tree_top",), ("tree_x", "tree_height")),
-    ),
-    "cat": (
-        (("nose",), ("yaw", "pitch")),
-        (("left_ear_tip", "right_ear_tip"), ("tilt",)),
-        (("nose", "chin"), ("x", "y")),
-    ),
-    "boat": ((("mast_top",), ("heel",)), (("bow", "stern"), ("x", "waterline")), (("mast_top",), ("mast_height",))),
-}
 
 
 @dataclass(frozen=True)
@@ -53,28 +34,6 @@ def drag_points(drag: Drag, size: int = SIZE) -> list[tuple[tuple[float, float],
     """Pairs ((handle x, y), (target x, y)) in pixels of a size x size picture."""
     before, after = keypoints(drag.kind, drag.source, size), keypoints(drag.kind, drag.target, size)
     return [(tuple(before[name][0].tolist()), tuple(after[name][0].tolist())) for name in drag.names]
-
-
-def sample_drag(kind: str, generator: torch.Generator | None = None, shortest: float = 20, longest: float = 60) -> Drag:
-    """A random drag whose longest pair is `shortest` to `longest` pixels of a 256-pixel picture.
-
-    Raises DragNoiseError when the kind's parameter ranges do not allow such a drag.
-    """
-    find_kind(kind)
-    moves = MOVES[kind]
-    for _ in range(ATTEMPTS):
-        names, changed = moves[int(torch.randint(len(moves), (), generator=generator))]
-        source, other = sample_parameters(kind, 1, generator), sample_parameters(kind, 1, generator)
-        drag = Drag(kind, source, {**source, **{name: other[name] for name in changed}}, names)
-        if inside_picture(drag) and shortest <= longest_move(drag) <= longest:
-            return drag
-    raise DragNoiseError(f"No {kind} drag of {shortest} to {longest} pixels exists; ask for 20 to 60.")
-
-
-def longest_move(drag: Drag) -> float:
-    """Length in pixels of the longest pair at the standard size."""
-    points = torch.tensor(drag_points(drag))
-    return (points[:, 1] - points[:, 0]).norm(dim=1).max().item()
 
 
 def inside_picture(drag: Drag) -> bool:
