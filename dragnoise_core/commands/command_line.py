@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_edit(commands.add_parser("edit", help="drag points of a picture"))
     _add_apply(commands.add_parser("apply", help="repeat a saved edit on its picture"))
+    _add_pick(commands.add_parser("pick", help="place points on a picture in the browser and print them"))
     _add_demo(commands.add_parser("demo", help="one drag of each scene kind of the demo model"))
     add_bench(commands.add_parser("bench", help="measure"))
     return parser
@@ -81,6 +82,7 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iterations", type=int, help="gradient steps at most (default: as the preset)")
     parser.add_argument("--lr", type=float, help="learning rate (default: as the preset)")
     parser.add_argument("--process", metavar="FILE.gif", help="write the drag as it happens")
+    parser.add_argument("--sheet", metavar="FILE", help="write before, points and after side by side in one picture")
     parser.add_argument("--save-edit", metavar="FILE", help="write the edit, for `dragnoise apply`")
     _add_common(parser)
 
@@ -95,6 +97,21 @@ def _add_apply(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", metavar="IMAGE", help="the picture that the edit was made for")
     parser.add_argument("edit", metavar="EDIT", help="file that `dragnoise edit --save-edit` wrote")
     _add_common(parser)
+
+
+def _add_pick(parser: argparse.ArgumentParser) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from .pick_command import run_pick
+
+        run_pick(options)
+
+    parser.set_defaults(run=run)
+    parser.description = (
+        "Opens the point picker in this machine's browser, offline, and prints the points as JSON, for "
+        "`dragnoise edit --points`, once Done is pressed there."
+    )
+    parser.add_argument("image", metavar="IMAGE", help="picture file of any size")
+    parser.add_argument("--points", metavar="FILE", help="points to begin with, as JSON")
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from ..configuration import preset
-from ..drawing import save_gif, save_picture
+from ..drawing import contact_sheet, draw_drag, save_gif, save_picture
 from ..edit import load_edit, save_edit
 from ..errors import DragNoiseError
 from ..images import load_image, load_mask
@@ -22,6 +22,8 @@ from ..standalone.pipeline import EditResult, apply_edit, edit_image
 from .process import ProcessRecorder
 from .terminal import ProgressBars, check_output, check_picture_output, describe, say
 
+SHEET_SIDE = 512  # pixels of each picture on a sheet
+
 
 def run_edit(options: Namespace) -> None:
     """Edit one picture as the options say, write what they ask for, report."""
@@ -30,9 +32,10 @@ def run_edit(options: Namespace) -> None:
     out = check_picture_output(_default_out(options.out, source), source)
     process = _gif_output(options.process) if options.process else None
     edit_file = check_output(Path(options.save_edit)) if options.save_edit else None
-    outputs = [path.resolve() for path in (out, process, edit_file) if path]
+    sheet = check_picture_output(Path(options.sheet)) if options.sheet else None
+    outputs = [path.resolve() for path in (out, process, edit_file, sheet) if path]
     if len(set(outputs)) < len(outputs):
-        raise DragNoiseError("two of --out, --process and --save-edit name the same file; give each its own.")
+        raise DragNoiseError("two of --out, --process, --save-edit and --sheet name the same file; give each its own.")
     _keep_inputs(outputs, (source, options.mask, options.points))
     config = preset(options.preset, iterations=options.iterations, learning_rate=options.lr)
     ddim_sigmas(scaled_linear_sigmas(), options.steps, options.strength)
@@ -51,7 +54,10 @@ def run_edit(options: Namespace) -> None:
         save_gif(recorder.finish(result.picture), process)
     if edit_file:
         save_edit(result.edit, edit_file)
-    _report(options, result, {"picture": out, "process": process, "edit": edit_file})
+    if sheet:
+        row = [picture, draw_drag(picture, points, mask=mask), result.picture]
+        save_picture(contact_sheet([row], ("before", "points", "after"), SHEET_SIDE), sheet)
+    _report(options, result, {"picture": out, "process": process, "edit": edit_file, "sheet": sheet})
 
 
 def run_apply(options: Namespace) -> None:
@@ -98,13 +104,17 @@ def _points(options: Namespace, picture: Image.Image) -> DragPoints:
         points = DragPoints.from_pairs(pairs, *picture.size, reaches, pins)
         points.refuse_shares()
         return points
-    path = Path(options.points)
+    points = read_points_file(Path(options.points), picture.size)
+    return replace(points, pins=(*points.pins, *pins))
+
+
+def read_points_file(path: Path, size: tuple[int, int]) -> DragPoints:
+    """Return the points in a file, scaled to a picture of `size`, (width, height). Raises DragNoiseError."""
     if not path.is_file():
         raise DragNoiseError(f"no points file at {path}; check the name.")
     with path.open("rb") as file:
         content = file.read(MAX_TEXT_BYTES + 1)
-    points = DragPoints.parse(decode_points(content), *picture.size)
-    return replace(points, pins=(*points.pins, *pins))
+    return DragPoints.parse(decode_points(content), *size)
 
 
 def _both(bars: ProgressBars, recorder: ProcessRecorder | None) -> Callback:

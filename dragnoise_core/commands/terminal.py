@@ -11,6 +11,8 @@ from ..drawing import picture_format
 from ..errors import DragNoiseError
 from ..progress import Progress
 
+BAR = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}, {elapsed} gone, {remaining} left"
+
 
 class ProgressBars:
     """A callback: one bar on standard error for each phase. A context manager that closes the last bar."""
@@ -30,13 +32,20 @@ class ProgressBars:
         if progress.phase != self.phase:
             self.__exit__()
             self.phase = progress.phase
-            self.bar = tqdm(total=progress.total, desc=f"{self.title} {self.phase}".strip(), file=sys.stderr)
+            title = f"{self.title} {self.phase}".strip()
+            self.bar = tqdm(total=progress.total, desc=title, file=sys.stderr, bar_format=BAR)
         self.bar.update(progress.step - self.bar.n)
 
 
 def say(text: str) -> None:
     """Write a line of the report to standard output."""
     sys.stdout.write(text + "\n")
+
+
+def note(text: str) -> None:
+    """Write a line for the person to standard error, where no program reads it."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
 
 
 def describe(report: dict[str, Any]) -> str:

@@ -55,11 +55,25 @@ def test_edit_writes_what_it_is_asked_for_and_reports(place, fast, capsys):
     assert report["points"][0].keys() == {"start", "target", "end", "distance"}
     assert report["iterations"] == 4 and set(report["seconds"]) == {"inversion", "optimisation", "sampling"}
     assert report["files"] == {"picture": "after.jpg", "process": "drag.gif", "edit": "drag.safetensors"}
+    assert " left" in err, "the bars say how long it will still take"
     with Image.open("after.jpg") as picture, Image.open("drag.gif") as gif:
         assert picture.size == (100, 80) and gif.n_frames > 4
     assert load_edit("drag.safetensors").iterations == 4
     for phase in ("inversion", "optimisation"):
         assert phase in err
+
+
+def test_the_sheet_shows_before_points_and_after(place, fast):
+    options = ["--drag", DRAG, "--out", "after.png", "--sheet", "sheet.png"]
+    assert main(["edit", "picture.png", *options, *fast]) == 0
+    with Image.open("sheet.png") as sheet, Image.open("picture.png") as before, Image.open("after.png") as after:
+        thirds = [sheet.crop((16 + 528 * column, 131, 528 + 528 * column, 541)) for column in range(3)]
+        small = [third.resize(before.size, Image.BOX) for third in thirds]
+        for shown, picture in ((small[0], before), (small[2], after)):
+            worst = max(high for _, high in ImageChops.difference(shown, picture.convert("RGB")).getextrema())
+            assert worst < 60, "the picture itself, scaled"
+        dot = thirds[1].getpixel((int(30 * 5.12), int(30 * 5.12)))
+        assert dot[0] > dot[1] + 60, "a red handle where the drag begins"
 
 
 def test_apply_repeats_a_saved_edit(place, fast, capsys):

@@ -1,8 +1,12 @@
 """What the registry, the host's help panel and its template browser need to find in this folder."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
+import sys
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -59,6 +63,27 @@ def test_the_archive_holds_the_pack_and_nothing_else():
     assert folders == {"dragnoise_core", "example_workflows", "js", "nodes"}
     assert {"__init__.py", "pyproject.toml", "LICENSE", "README.md"} <= archive
     assert any(name.startswith(COMFY["includes"][0]) for name in archive)
+
+
+def test_the_wheel_carries_the_picker(tmp_path):
+    """Built from what git tracks and unpacked elsewhere, the command finds the browser's files."""
+    source = tmp_path / "source"
+    for name in listed("--cached", "--others", "--exclude-standard"):
+        if not name.startswith(("tests/", "docs/", "example_workflows/", "dragnoise_core/demo/weights/")):
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, source / name)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(source)]
+    subprocess.run(build, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    look = "from dragnoise_core.commands import pick_server as s; from PIL import Image; "
+    look += "print(s.picker_folder(), *s.page_files(Image.new('RGB', (1, 1))))"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+    said = subprocess.check_output([sys.executable, "-c", look], cwd=tmp_path, env=environment, text=True)
+    folder, *files = said.split()
+    assert Path(folder).is_relative_to(tmp_path / "installed")
+    assert {"page.html", "page.js", "point_picker/view/point_picker.js", "point_picker/model/commands.js"} <= set(files)
 
 
 def test_every_node_has_a_help_page_and_every_page_its_node():

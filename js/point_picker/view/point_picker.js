@@ -16,11 +16,14 @@ export class PointPicker {
   #pictureNote = "";
   #isPanning = false;
 
-  /** loadMask(name): a promise of the picture that a stored mask's name stands for. */
-  constructor({ loadMask }) {
+  /**
+   * canPaint: whether a mask can be painted, too.
+   * loadMask(name): a promise of the picture that a stored mask's name stands for.
+   */
+  constructor({ loadMask, canPaint = true }) {
     ensureStyleSheet();
     this.model = new PickerModel();
-    this.settings = { tool: "points", brush: 48, maskVisible: true };
+    this.settings = { tool: "points", brush: 48, maskVisible: true, canPaint };
     this.mask = new MaskLayer(loadMask, (error, name) => this.#maskLoaded(error, name));
     this.stage = new Stage(this.model, this.settings, this.mask);
     this.gestures = new Gestures(this.stage, this);

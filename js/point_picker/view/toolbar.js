@@ -12,8 +12,10 @@ export function buildToolbar({ model, stage, settings, actions }) {
   const tools = {
     points: iconButton("points", "Place and move points", "V", () => actions.setTool("points")),
     pins: iconButton("pin", "Place pins: points that stay", "P, or Shift and press", () => actions.setTool("pins")),
-    paint: iconButton("paint", "Paint the mask: where the picture may change", "B", () => actions.setTool("paint")),
-    erase: iconButton("erase", "Erase the mask", "E", () => actions.setTool("erase")),
+    ...(settings.canPaint && {
+      paint: iconButton("paint", "Paint the mask: where the picture may change", "B", () => actions.setTool("paint")),
+      erase: iconButton("erase", "Erase the mask", "E", () => actions.setTool("erase")),
+    }),
   };
   const reach = iconButton("reach", "Ring around the handle: what moves along", "R, [ and ]", actions.toggleReach);
   const remove = iconButton("remove", "Remove the selected pair or pin", "Delete, or right click", actions.remove);
