@@ -30,7 +30,7 @@ class DragEdit:
 
     bottlenecks, originals: optimised, and the model's own at the same latent, [K, C, h, w].
     sigmas: the noise level of each, descending, [K]. schedule: all levels of the run, descending, [n + 1].
-    corrections: what is added to the clean prediction at the schedule's first M levels, [M, 4, H, W]; M may be 0.
+    corrections: what is added to the denoised latent at the schedule's first M levels, [M, 4, H, W]; M may be 0.
     path: where each handle point was at every tracking, [T, N, 2], picture pixels; its last row is the end.
     losses: of every gradient step, [I]. points: what was asked for. config: the settings.
     """

@@ -15,7 +15,7 @@ from .split_unet import Decoded, SplitUNet, evaluate
 
 @dataclass(frozen=True, eq=False)
 class InversionPath:
-    """The way of a picture to its noise, from the noise on.
+    """A picture's DDIM inversion, from the noise to the picture.
 
     latents: sigma space, [B, 4, H, W] each, one for each of the schedule's levels. features: the tap's in the
     evaluations that led to the first of them, [B, C, h, w] each; as many as were asked for, maybe none.
@@ -46,7 +46,7 @@ def inversion_path(
     features: int = 0,
     callback: Callback | None = None,
 ) -> InversionPath:
-    """Return the way of a DDIM inversion, with the features of its noisiest steps, so many as `features` says.
+    """Return a DDIM inversion with all its latents, and the tap's features at its `features` noisiest steps.
 
     latent: clean, in model units, [B, 4, H, W]. sigmas: descending, [k + 1], as `ddim_sigmas` gives them.
     As in DDIM inversion (Song et al. 2021, section 4.3) every step assumes that epsilon changes little between two
@@ -57,21 +57,21 @@ def inversion_path(
     levels = sigmas.flip(0).tolist()
     x = to_variance_exploding(latent, levels[0])
     latents, kept = [x], []
-    for step, (current, following) in enumerate(pairwise(levels), 1):
-        decoded = evaluate_ahead(unet, x, current, following)
+    for step, (sigma, sigma_next) in enumerate(pairwise(levels), 1):
+        decoded = evaluate_ahead(unet, x, sigma, sigma_next)
         for _ in range(refinements):
-            decoded = evaluate(unet, x + decoded.epsilon * (following - current), following)
+            decoded = evaluate(unet, x + decoded.epsilon * (sigma_next - sigma), sigma_next)
         epsilon = decoded.epsilon
-        x = x + epsilon * (following - current)
+        x = x + epsilon * (sigma_next - sigma)
         latents.append(x)
         if len(levels) - step <= features:
             kept.append(decoded.feature)
         if callback:
-            callback(Progress("inversion", step, len(levels) - 1, lambda x=x, e=epsilon, s=following: x - s * e))
+            callback(Progress("inversion", step, len(levels) - 1, lambda x=x, e=epsilon, s=sigma_next: x - s * e))
     return InversionPath(latents[::-1], kept[::-1])
 
 
-def evaluate_ahead(unet: SplitUNet, x: Tensor, current: float, following: float, *, to_tap: bool = False) -> Decoded:
-    """Return what the model makes of x, sigma space at `current`, [B, 4, H, W], at the higher level `following`."""
+def evaluate_ahead(unet: SplitUNet, x: Tensor, sigma: float, sigma_next: float, *, to_tap: bool = False) -> Decoded:
+    """Return what the model makes of x, sigma space at `sigma`, [B, 4, H, W], at the higher level `sigma_next`."""
     # The model is told the next noise level, so it must see a latent of the next level's variance.
-    return evaluate(unet, x * math.sqrt((1 + following**2) / (1 + current**2)), following, to_tap=to_tap)
+    return evaluate(unet, x * math.sqrt((1 + sigma_next**2) / (1 + sigma**2)), sigma_next, to_tap=to_tap)

@@ -16,13 +16,13 @@ class Progress:
     step, total: steps done, 1 to total, and the most there can be (optimisation may stop early).
     points: handle points now, [N, 2] in image pixels, on the model's device; None outside the optimisation.
     loss: the step's loss, a scalar tensor on the model's device; None outside the optimisation.
-    clean_latent: returns the current prediction of the clean latent, [B, 4, H, W]. It costs nothing until called.
+    denoised: returns the current prediction of the clean latent, [B, 4, H, W]. It costs nothing until called.
     """
 
     phase: Phase
     step: int
     total: int
-    clean_latent: Callable[[], Tensor]
+    denoised: Callable[[], Tensor]
     points: Tensor | None = None
     loss: Tensor | None = None
 

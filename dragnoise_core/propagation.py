@@ -28,21 +28,22 @@ def propagate(edit: DragEdit, own: Tensor, sigma: float) -> Tensor:
     return carry(edit.config.propagation, own, edit.bottlenecks[index], edit.originals[index])
 
 
-def correct(edit: DragEdit, clean: Tensor, sigma: float, strength: float = 1.0) -> Tensor:
-    """Return the clean prediction of a step at noise level `sigma`, [B, 4, H, W], with the edit's correction.
+def correct(edit: DragEdit, denoised: Tensor, sigma: float, strength: float = 1.0) -> Tensor:
+    """Return a step's denoised latent at noise level `sigma`, [B, 4, H, W], with the edit's correction.
 
-    clean: as the model has it, in model units. Where no correction acts it is returned as it is; otherwise that of
-    the nearest level at or above `sigma` is added, `strength` times. Raises DragNoiseError for another latent size.
+    denoised: the model's own prediction of the clean latent, in model units. Where no correction acts it is returned
+    as it is; otherwise that of the nearest level at or above `sigma` is added, `strength` times. Raises DragNoiseError
+    for another latent size.
     """
     if not len(edit.corrections) or active_optimisation(edit, sigma) is None:
-        return clean
-    if clean.shape[1:] != edit.corrections.shape[1:]:
+        return denoised
+    if denoised.shape[1:] != edit.corrections.shape[1:]:
         raise DragNoiseError(
-            f"the edit was made for a latent of {_shape(edit.corrections)}, this one has {_shape(clean)}; "
+            f"the edit was made for a latent of {_shape(edit.corrections)}, this one has {_shape(denoised)}; "
             "use the picture size that the edit was made with."
         )
     reached = _reached(edit.schedule[: len(edit.corrections)], sigma)
-    return clean + strength * edit.corrections[reached[-1]].to(clean)
+    return denoised + strength * edit.corrections[reached[-1]].to(denoised)
 
 
 def carry(propagation: str, own: Tensor, optimised: Tensor, original: Tensor) -> Tensor:

@@ -33,17 +33,17 @@ def sample(
         check_schedule(edit, sigmas)
         edit = edit.on(x.device)
     levels = sigmas.tolist()
-    for step, (sigma, following) in islice(enumerate(pairwise(levels), 1), start, None):
+    for step, (sigma, sigma_next) in islice(enumerate(pairwise(levels), 1), start, None):
         acts = edit is not None and active_optimisation(edit, sigma) is not None
         replaced = acts and edit.config.propagation == "replace"
         encoded = unet.encode(x, sigma, middle=not replaced)
         bottleneck = encoded.bottleneck if edit is None else propagate(edit, encoded.bottleneck, sigma)
         epsilon = unet.decode(encoded, bottleneck, to_tap=False).epsilon
-        clean = x - sigma * epsilon
+        denoised = x - sigma * epsilon
         if edit is not None:
-            corrected = correct(edit, clean, sigma)
-            clean, epsilon = corrected, epsilon + (clean - corrected) / sigma
-        x = x + epsilon * (following - sigma)
+            corrected = correct(edit, denoised, sigma)
+            denoised, epsilon = corrected, epsilon + (denoised - corrected) / sigma
+        x = x + epsilon * (sigma_next - sigma)
         if callback:
-            callback(Progress("sampling", step, len(levels) - 1, lambda clean=clean: clean))
+            callback(Progress("sampling", step, len(levels) - 1, lambda denoised=denoised: denoised))
     return to_variance_preserving(x, levels[-1])

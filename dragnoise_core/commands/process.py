@@ -31,7 +31,7 @@ class ProcessRecorder:
             self.path.append(progress.points)
         stride = -(-progress.total // self.shares.get(progress.phase, 1))
         if progress.phase in self.shares and progress.step % stride == 0:
-            picture = to_picture(self.model.decode(progress.clean_latent()))
+            picture = to_picture(self.model.decode(progress.denoised()))
             self.frames.append(draw_drag(picture, self.points, path=torch.stack(self.path) if self.path else None))
 
     def finish(self, result: Image.Image) -> list[Image.Image]:

@@ -68,7 +68,7 @@ class NodeProgress:
         self.bar.update_absolute(self.done, preview=preview)
 
     def _picture(self, progress: Progress) -> Image.Image:
-        clean = progress.clean_latent().detach()
+        clean = progress.denoised().detach()
         picture = self.previewer.decode_latent_to_preview(clean)
         size = (clean.shape[-1] * 8, clean.shape[-2] * 8)
         picture = picture.resize(size, Image.BILINEAR)

@@ -71,7 +71,7 @@ def test_every_step_is_reported_and_the_prediction_is_the_latents_shape(shape):
     assert [(p.phase, p.step, p.total) for p in seen] == [
         (phase, step, 10) for phase in ("inversion", "sampling") for step in range(1, 11)
     ]
-    assert all(p.clean_latent().shape == shape for p in seen)
+    assert all(p.denoised().shape == shape for p in seen)
 
 
 def test_the_reported_prediction_becomes_the_result():
@@ -81,14 +81,14 @@ def test_the_reported_prediction_becomes_the_result():
         unet, torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(4)), sigmas, callback=seen.append
     )
     # At the last level, sigma 0.04, what is left to remove is small.
-    torch.testing.assert_close(seen[-1].clean_latent(), result, atol=0.1, rtol=0)
+    torch.testing.assert_close(seen[-1].denoised(), result, atol=0.1, rtol=0)
 
 
 def test_the_path_leads_from_the_noise_to_the_picture_by_sampling_steps_of_its_own_epsilons():
     latent = torch.randn(1, 4, 16, 16)
     sigmas = ddim_sigmas(TABLE, 20, 0.7).float()
     unet, seen = ToyUNet(), []
-    path = inversion_path(unet, latent, sigmas, callback=lambda progress: seen.append(progress.clean_latent())).latents
+    path = inversion_path(unet, latent, sigmas, callback=lambda progress: seen.append(progress.denoised())).latents
     assert len(path) == len(sigmas) and torch.equal(path[0], invert(unet, latent, sigmas))
     torch.testing.assert_close(path[-1], to_variance_exploding(latent, float(sigmas[-1])))
     for step, (before, after) in enumerate(zip(path, path[1:], strict=False)):

@@ -122,12 +122,12 @@ def test_the_callback_hears_every_iteration():
     edit = optimise(ToyUNet(), noisy(), SIGMAS, POINTS, config=config, callback=heard.append)
     walked = heard[edit.iterations :]
     assert [(p.phase, p.step, p.total) for p in walked] == [("sampling", step, 14) for step in range(3, 15)]
-    assert all(p.clean_latent().shape == (1, 4, 16, 16) for p in walked)
+    assert all(p.denoised().shape == (1, 4, 16, 16) for p in walked)
     heard = heard[: edit.iterations]
     assert [p.step for p in heard] == list(range(1, edit.iterations + 1))
     assert {p.phase for p in heard} == {"optimisation"} and {p.total for p in heard} == {14}
     assert [float(p.loss) for p in heard] == edit.losses.tolist()
-    assert all(p.points.shape == (1, 2) and p.clean_latent().shape == (1, 4, 16, 16) for p in heard)
+    assert all(p.points.shape == (1, 2) and p.denoised().shape == (1, 4, 16, 16) for p in heard)
 
 
 def test_raising_in_the_callback_cancels_and_leaves_nothing():
