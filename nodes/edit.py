@@ -11,7 +11,7 @@ from ..dragnoise_core.edit import load_edit, save_edit
 from ..dragnoise_core.errors import DragNoiseError
 from ..dragnoise_core.identity import keep_pixels
 from ..dragnoise_core.schedule import ddim_sigmas
-from .host.conversions import fitted_mask, padded, to_core_image, to_host_image
+from .host.conversions import decoded, encoded, fitted_mask, padded, to_core_image, to_host_image
 from .host.files import content_hash, inside, stored_edits, stored_file
 from .host.inputs import (
     CATEGORY,
@@ -95,17 +95,18 @@ class DragNoiseEdit(io.ComfyNode):
         levels = len(sigmas) - 1
         total = 2 * levels + config.iterations
         progress = NodeProgress(model, total, on_whole, cls.hidden.unique_id, (width, height))
-        clean = vae.encode(to_host_image(whole))
+        clean = encoded(vae, to_host_image(whole))
         run = HostRun(model, positive, sigmas, progress, Speed(acceleration, low_memory))
+        run.check(clean)
         noisy, path = run.invert(clean, features=0 if low_memory else config.compared_steps)
         progress.next_phase(levels)
         dragged = run.drag(noisy, on_whole, mask, config, path)
         progress.next_phase(config.iterations)
         edit, edited = dragged.edit, run.sample(noisy, dragged.edit, walked=dragged)
         progress.finish()
-        result = vae.decode(edited)
+        result = decoded(vae, edited)
         if edit.iterations and config.background:
-            reconstruction = to_core_image(vae.decode(clean)).cpu()
+            reconstruction = to_core_image(decoded(vae, clean)).cpu()
             result = to_host_image(keep_pixels(to_core_image(result).cpu(), whole.cpu(), reconstruction))
         result = result[:, :height, :width]
         report = describe(edit)

@@ -4,7 +4,7 @@ from comfy_api.latest import io
 from torch import cat, linspace
 
 from ..dragnoise_core.propagation import check_schedule
-from .host.conversions import latent_samples
+from .host.conversions import decoded, latent_samples
 from .host.inputs import CATEGORY, DragEditType
 from .host.patches import apply_edit, replace_block
 from .host.progress import NodeProgress
@@ -52,7 +52,7 @@ class DragNoiseFrames(io.ComfyNode):
             carried = apply_edit(model, edit, strength)
             latents.append(HostRun(carried, positive, sigmas, progress).sample(samples))
             progress.next_phase(levels)
-        return io.NodeOutput(vae.decode(cat(latents)))
+        return io.NodeOutput(decoded(vae, cat(latents)))
 
 
 class DragNoiseBlockReplace(io.ComfyNode):

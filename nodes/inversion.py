@@ -71,6 +71,7 @@ class DragNoiseInvert(io.ComfyNode):
         levels = len(sigmas) - 1
         progress = NodeProgress(model, levels * (1 + check))
         run = HostRun(model, positive, sigmas, progress, Speed(acceleration))
+        run.check(clean)
         noisy, path = run.invert(clean, refinements)
         reconstruction = 0.0
         if check:

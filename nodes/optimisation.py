@@ -71,7 +71,8 @@ class DragNoiseOptimize(io.ComfyNode):
         progress = NodeProgress(model, config.iterations, points, cls.hidden.unique_id)
         run = HostRun(model, positive, sigmas, progress, Speed(acceleration, low_memory))
         path = InversionPath(latent[PATH]) if PATH in latent else None
-        edit = run.drag(latent_samples(latent, model), points, mask, config, path).edit
+        run.check(samples := latent_samples(latent, model))
+        edit = run.drag(samples, points, mask, config, path).edit
         report = describe(edit)
         show_text(cls.hidden.unique_id, report)
         return io.NodeOutput(edit, report, ui=edit_ui(edit, report, points))

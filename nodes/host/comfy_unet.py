@@ -6,8 +6,8 @@ decoder runs from what was heard, outside inference mode, with every weight repl
 storage that needs no gradient. The shared model gets its own weights back before anybody else sees it.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from ...dragnoise_core.errors import DragNoiseError
 from ...dragnoise_core.split_unet import Decoded, Encoded
 from .frozen_weights import FrozenWeights, makes_weights, normal_copy
+from .guests import guests_of
 from .model_facts import inference_dtype, own_sampling
 
 KEY = "dragnoise"
@@ -73,7 +74,7 @@ class ComfySplitUNet:
 
         Raises DragNoiseError when several conditionings or a part of the picture only are active at `sigma`.
         """
-        heard = _Heard(x)
+        heard = _Heard(x, guests_of(self.guider.model_patcher))
         options = comfy.model_patcher.create_model_options_clone(self.extra_args["model_options"])
         add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, heard.listen, options, is_model_options=True)
         levels = x.new_full((len(x),), sigma)
@@ -81,7 +82,8 @@ class ComfySplitUNet:
             self.guider(x, levels, model_options=options, seed=self.extra_args.get("seed"))
         if heard.unet is None:
             raise DragNoiseError(
-                f"no conditioning is active at sigma {sigma:.3f}; give the prompt for the whole sampling range."
+                f"{guests_of(self.guider.model_patcher)} takes the place of the U-Net's own run at sigma {sigma:.3f}; "
+                "connect the model from before it."
             )
         bottleneck = heard.bottleneck.to(torch.promote_types(heard.bottleneck.dtype, torch.float32))
         if heard.residual is not None:
@@ -92,7 +94,7 @@ class ComfySplitUNet:
         """See SplitUNet. Runs the host's output blocks on copies of what `encode` kept."""
         state, heard = encoded.state, encoded.state.heard
         frozen = partial(self.weights.in_place, heard.unet, heard.foreign_tensors)
-        with frozen():
+        with frozen(), heard.same_draws():
             hidden = bottleneck.to(heard.bottleneck.dtype).clone()
             if heard.residual is not None:
                 hidden = hidden + heard.residual
@@ -136,7 +138,7 @@ def decode_blocks(
             _run_block, again or nullcontext, block, inputs.embedding, inputs.context, dict(options), following
         )
         if again and torch.is_grad_enabled():
-            hidden = checkpoint(run, joined, use_reentrant=False, preserve_rng_state=False)
+            hidden = checkpoint(run, joined, use_reentrant=False, preserve_rng_state=bool(options.get("patches")))
         else:
             hidden = run(joined)
         if index == last:
@@ -190,8 +192,9 @@ class _State:
 class _Heard:
     """What one run of the host's U-Net tells about its decoder's inputs, as copies that autograd accepts."""
 
-    def __init__(self, latent: Tensor) -> None:
+    def __init__(self, latent: Tensor, guests: str) -> None:
         self.latent = latent
+        self.guests = guests
         self.unet: UNetModel | None = None
         self.skips: list[Tensor] = []
 
@@ -199,8 +202,8 @@ class _Heard:
         """Wrap the host's U-Net call: the same call, with our two listeners among the model patches."""
         if x.shape[-2:] != self.latent.shape[-2:]:
             raise DragNoiseError(
-                f"the prompt covers {tuple(x.shape[-2:])} of the latent's {tuple(self.latent.shape[-2:])} cells; "
-                "drag with a prompt for the whole picture."
+                f"{self.guests} runs the U-Net on {tuple(x.shape[-2:])} of the latent's "
+                f"{tuple(self.latent.shape[-2:])} cells; connect the model from before it."
             )
         if self.unet is not None and transformer_options["uuids"] == self.prompts:
             return executor(x, timesteps, context, y, control, transformer_options, **others)  # guidance, once more
@@ -236,19 +239,40 @@ class _Heard:
     def _keep_block(self, hidden: Tensor, skip: Tensor, options: dict) -> tuple[Tensor, Tensor]:
         if options["block"] == ("output", 0):
             self.bottleneck = normal_copy(hidden)
-            patches = {**options["patches"], "output_block_patch": self.patches}
+            patches = {kind: [may_write(patch) for patch in found] for kind, found in options["patches"].items()}
+            self.writing = patches["output_block_patch"] = [may_write(patch) for patch in self.patches]
             # Not every backend of attention has a backward pass; PyTorch's has, everywhere.
             self.options = {**options, "patches": patches, "optimized_attention_override": differentiable_attention}
         self.skips.append(normal_copy(skip))
         return hidden, skip
 
+    @contextmanager
+    def same_draws(self) -> Iterator[None]:
+        """Let patches that draw at random draw the same at every decoding; afterwards all is as if none had drawn."""
+        if not self.foreign_tensors:
+            yield
+            return
+        with torch.random.fork_rng([self.latent.device] if self.latent.is_cuda else []):
+            torch.manual_seed(0)
+            yield
+
     def patched(self, hidden: Tensor, skip: Tensor, options: dict) -> tuple[Tensor, Tensor]:
         """Return what the other nodes' patches make of a block's inputs; they may write into what they get."""
-        if self.patches:
+        if self.writing:
             hidden, skip = hidden.clone(), skip.clone()
-        for patch in self.patches:
+        for patch in self.writing:
             hidden, skip = patch(hidden, skip, options)
         return hidden, skip
+
+
+def may_write(patch: Callable) -> Callable:
+    """Return a patch that may write into what autograd has kept of it: copies are kept."""
+
+    def patched(*arguments, **options):
+        with torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda tensor: tensor):
+            return patch(*arguments, **options)
+
+    return patched
 
 
 def differentiable_attention(attention, *arguments, **options):

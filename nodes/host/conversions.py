@@ -16,6 +16,8 @@ from .files import stored_file
 
 # Rides along in the LATENT of an inversion: its latents at every level, [k + 1, 1, C, h, w], model units, on the CPU.
 PATH = "dragnoise_path"
+VAE_REMEDY = "use another VAE, or start ComfyUI with --fp32-vae"
+MODEL_REMEDY = "use another checkpoint, or start ComfyUI with --fp32-unet"
 
 
 def to_core_image(image: Tensor) -> Tensor:
@@ -26,6 +28,23 @@ def to_core_image(image: Tensor) -> Tensor:
 def to_host_image(image: Tensor) -> Tensor:
     """Return [B, 3, H, W] as the host's IMAGE, [B, H, W, 3] in [0, 1]."""
     return image.movedim(1, -1).float().clamp(0, 1).cpu().contiguous()
+
+
+def finite(numbers: Tensor, place: str, remedy: str) -> Tensor:
+    """Return `numbers` if all of them are finite. Raises DragNoiseError that names the place and the remedy."""
+    if not torch.isfinite(numbers).all():
+        raise DragNoiseError(f"{place} gave numbers that are not finite; {remedy}.")
+    return numbers
+
+
+def encoded(vae, image: Tensor) -> Tensor:
+    """Return the latent of an IMAGE, as the host scales it. Raises DragNoiseError where the VAE fails."""
+    return finite(vae.encode(image), "the VAE's encoder", VAE_REMEDY)
+
+
+def decoded(vae, latent: Tensor) -> Tensor:
+    """Return the IMAGE of a latent. Raises DragNoiseError where the VAE fails."""
+    return finite(vae.decode(latent), "the VAE's decoder", VAE_REMEDY)
 
 
 def latent_samples(latent: dict[str, Any], model) -> Tensor:
@@ -45,7 +64,7 @@ def latent_samples(latent: dict[str, Any], model) -> Tensor:
         raise DragNoiseError(
             f"the latent holds {len(samples)} pictures; drag one at a time, Latent From Batch picks one."
         )
-    return samples
+    return finite(samples, "what made the latent", f"if it was VAE Encode, {VAE_REMEDY}")
 
 
 def fitting_path(path: InversionPath | None, latent: Tensor, sigmas: Tensor) -> InversionPath | None:

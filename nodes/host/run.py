@@ -16,10 +16,11 @@ from ...dragnoise_core.progress import Callback
 from ...dragnoise_core.sampling import sample
 from ...dragnoise_core.schedule import to_variance_exploding
 from .comfy_unet import WholeUNet
-from .conversions import fitting_path, one_mask
+from .conversions import MODEL_REMEDY, finite, fitting_path, one_mask
+from .guests import check_decoder, check_guidance, check_prompts
 from .patches import apply_edit
 from .plain_unet import AUTOMATIC, Speed
-from .sampling import denoise, drag_with, invert_with, noise_table, runs_plainly
+from .sampling import check_model, denoise, drag_with, invert_with, noise_table, runs_plainly
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,14 @@ class HostRun:
     progress: Callback | None = None
     speed: Speed = AUTOMATIC
 
+    def check(self, latent: Tensor) -> None:
+        """Raise DragNoiseError, naming the reason, for a model, prompt or guest that no drag works with."""
+        check_model(self.model)
+        check_prompts(self.model, self.positive, self.sigmas)
+        check_guidance(self.model)
+        if not runs_plainly(self.model, self.positive):
+            drag_with(self.model, self.positive, latent, self.sigmas, check_decoder, self.speed, gradient=False)
+
     def invert(self, clean: Tensor, refinements: int = 0, features: int = 0) -> tuple[Tensor, InversionPath]:
         """Return the noisy latent at the first of the sigmas, and the path to it.
 
@@ -48,8 +57,8 @@ class HostRun:
             return inversion_path(unet, latent, sigmas, refinements=refinements, features=kept, callback=self.progress)
 
         path = invert_with(self.model, self.positive, clean, self.sigmas, body, self.speed)
-        kept = replace(path, latents=torch.stack(list(path.latents)).float().cpu())
-        return self._host_latent(path.latents[0]), kept
+        noisy = finite(self._host_latent(path.latents[0]), "the inversion", MODEL_REMEDY)
+        return noisy, replace(path, latents=torch.stack(list(path.latents)).float().cpu())
 
     def drag(
         self,
@@ -81,15 +90,16 @@ class HostRun:
         """
         if negative is not None or not runs_plainly(self.model, self.positive):
             model = self.model if edit is None else apply_edit(self.model, edit)
-            return denoise(model, self.positive, noisy, self.sigmas, negative=negative, cfg=cfg, callback=self.progress)
+            end = denoise(model, self.positive, noisy, self.sigmas, negative=negative, cfg=cfg, callback=self.progress)
+            return finite(end, "sampling", MODEL_REMEDY)
 
         def body(unet, latent: Tensor, sigmas: Tensor) -> Tensor:
             x, level = (latent, 0) if walked is None else (walked.latent, walked.level)
             clean, last = sample(unet, x, sigmas, edit=edit, start=level, callback=self.progress), float(sigmas[-1])
             return to_variance_exploding(clean, last) if last > noise_table(self.model)[0] * 1.001 else clean
 
-        clean = drag_with(self.model, self.positive, noisy, self.sigmas, body, self.speed, gradient=False)
-        return self._host_latent(clean)
+        end = drag_with(self.model, self.positive, noisy, self.sigmas, body, self.speed, gradient=False)
+        return finite(self._host_latent(end), "sampling", MODEL_REMEDY)
 
     def _host_latent(self, latent: Tensor) -> Tensor:
         scaled = self.model.get_model_object("latent_format").process_out(latent.float())

@@ -113,11 +113,6 @@ def drag_with(
 
     gradient: the body needs one, so the decoder's weights stay in the GPU's memory from beginning to end.
     """
-    for part in positive:
-        if "area" in part[1]:
-            raise DragNoiseError(
-                f"a prompt covers only the area {part[1]['area']} of the picture; drag with a prompt for all of it."
-            )
     model = _listenable(model)
     model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _reserve_for_backward)
 

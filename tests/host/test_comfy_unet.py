@@ -278,10 +278,10 @@ def test_several_prompts_at_once_are_refused():
 def test_prompts_for_an_area_or_another_time_are_refused():
     prompt = tiny_conditioning()[0]
     area = [[prompt[0], {**prompt[1], "area": (8, 8, 0, 0)}]]
-    with pytest.raises(DragNoiseError, match="area"):
+    with pytest.raises(DragNoiseError, match="of the latent's"):
         inside(tiny_model(), area, gradient_at_tap)
     late = [[prompt[0], {**prompt[1], "start_percent": 0.9, "end_percent": 1.0}]]
-    with pytest.raises(DragNoiseError, match="no conditioning is active at sigma 3.0"):
+    with pytest.raises(DragNoiseError, match="the U-Net's own run at sigma 3.0"):
         inside(tiny_model(), late, gradient_at_tap)
 
 
