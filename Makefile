@@ -34,7 +34,7 @@ lint: $(READY)
 	$(VENV)/bin/ruff format --check .
 
 train: $(READY)
-	$(VENV)/bin/python -m dragnoise_core.demo.training --out out/training \
+	$(VENV)/bin/python -m dragnoise_core.demo.training.train --out out/training \
 		--seconds-autoencoder 175 --seconds-regressor 50 --seconds-unet 696
 
 bench: $(READY)

@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from ..configuration import RANGES
 from ..demo.loader import load_keypoint_regressor
-from ..demo.scenes.bench_drags import bench_drag
 from ..errors import DragNoiseError
 from ..standalone.models import load_model, usable_device
 from .ablation_panels import TITLES, panels
@@ -22,6 +21,7 @@ from .ablation_studies import Plan, Row, Subject, block_study, start_study, stop
 from .ablation_tables import NOTE, tables
 from .output import say, write_text
 from .plots import check_matplotlib, save_plot
+from .scene_drags import bench_drag
 from .speed import machine
 
 STUDIES: dict[str, Callable[[Subject], Iterator[Row]]] = {

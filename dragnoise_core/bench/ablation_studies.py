@@ -14,7 +14,6 @@ from torch import Tensor
 from ..configuration import PRESETS, OptimisationConfig, preset
 from ..demo.networks import KeypointRegressor
 from ..demo.scenes import SIZE
-from ..demo.scenes.bench_drags import BenchDrag
 from ..demo.scenes.drags import drag_points
 from ..edit import DragEdit
 from ..inversion import invert
@@ -27,6 +26,7 @@ from ..standalone.loaded_model import LoadedModel
 from .cut_unet import CutUNet, cut_names
 from .methods import drag_noise
 from .opponents.drag_diffusion import DragDiffusionSettings, drag_diffusion
+from .scene_drags import BenchDrag
 from .scene_measures import SceneMeasures
 from .tasks import Method, Task
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..demo.grids import save_grid
 from ..demo.loader import DemoModel, load_demo_model, load_keypoint_regressor
 from ..demo.networks import LATENT_SIZE, KeypointRegressor
 from ..demo.scenes import KINDS, keypoints, render, sample_parameters
+from ..demo.training.grids import save_grid
 from ..inversion import invert
 from ..sampling import sample
 from ..schedule import ddim_sigmas, scaled_linear_sigmas

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from ..demo.networks import KeypointRegressor
 from ..demo.scenes import SIZE, keypoints
-from ..demo.scenes.bench_drags import BenchDrag, dilated
 from ..metrics import mean_distance, psnr, ssim
+from .scene_drags import BenchDrag, dilated
 
 UNCHANGED = 0.02  # of the range of a pixel: under this the truth is the source
 MARGIN = 4  # pixels around the change that do not count as outside

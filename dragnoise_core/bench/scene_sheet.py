@@ -6,10 +6,10 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from ..demo.scenes import KINDS, SIZE
-from ..demo.scenes.bench_drags import bench_drag
 from ..demo.scenes.drags import drag_points
 from ..drawing import INK, PAPER, contact_sheet, draw_drag, to_picture
 from ..points import DragPoints
+from .scene_drags import bench_drag
 
 ROWS = 8
 CAPTION = 24  # pixels below a picture

@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from ..demo.loader import load_keypoint_regressor
 from ..demo.scenes import SIZE
-from ..demo.scenes.bench_drags import bench_drag
 from ..demo.scenes.drags import drag_points
 from ..drawing import save_picture, to_picture
 from ..errors import DragNoiseError
@@ -29,6 +28,7 @@ from ..schedule import ddim_sigmas
 from ..standalone.models import load_model, usable_device
 from .methods import find_method
 from .output import say, write_text
+from .scene_drags import bench_drag
 from .scene_measures import SceneMeasures
 from .scene_report import markdown_report, scene_report
 from .scene_sheet import picture_path, scene_sheet, sheet_indices

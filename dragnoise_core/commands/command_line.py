@@ -8,6 +8,7 @@ from ..errors import DragNoiseError
 from .bench_options import add_bench
 
 REFUSED, INTERRUPTED = 2, 130
+BENCH = f"{__package__.rpartition('.')[0]}.bench"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,6 +21,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _refuse("stopped.", INTERRUPTED)
     except ModuleNotFoundError as error:
+        if error.name == BENCH:
+            return _refuse(
+                "the benches are left out of installed packages; run them from a checkout of the repository, installed "
+                "with pip install -e '.[standalone,bench]'.",
+                REFUSED,
+            )
         return _refuse(f"the package {error.name} is missing; pip install 'dragnoise[standalone]'.", REFUSED)
     except OSError as error:
         return _refuse(f"{str(error.filename)[:80]}: {error.strerror}; check the name and who may read it.", REFUSED)

@@ -26,11 +26,11 @@ from dragnoise_core.bench.ablation_studies import (
 )
 from dragnoise_core.bench.ablation_tables import tables
 from dragnoise_core.bench.methods import drag_noise
+from dragnoise_core.bench.scene_drags import bench_drag
 from dragnoise_core.bench.tasks import Task
 from dragnoise_core.commands.command_line import main
 from dragnoise_core.configuration import preset
 from dragnoise_core.demo.loader import load_keypoint_regressor
-from dragnoise_core.demo.scenes.bench_drags import bench_drag
 from dragnoise_core.inversion import invert
 from dragnoise_core.sampling import sample
 from dragnoise_core.schedule import scaled_linear_sigmas

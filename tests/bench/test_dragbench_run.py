@@ -16,9 +16,9 @@ from dragnoise_core.bench.dragbench.evaluation import Evaluation, evaluate
 from dragnoise_core.bench.dragbench.format import find_samples, read_sample, write_sample
 from dragnoise_core.bench.dragbench.report import as_text, summarise
 from dragnoise_core.bench.dragbench.run import share
+from dragnoise_core.bench.scene_drags import bench_drags
 from dragnoise_core.bench.tasks import Outcome
 from dragnoise_core.commands.command_line import main
-from dragnoise_core.demo.scenes.bench_drags import bench_drags
 from dragnoise_core.demo.scenes.drags import drag_points
 from dragnoise_core.drawing import to_picture, to_tensor
 from dragnoise_core.errors import DragNoiseError

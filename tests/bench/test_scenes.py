@@ -10,13 +10,13 @@ from PIL import Image
 from torch.nn import functional
 
 from dragnoise_core.bench import methods, scenes
+from dragnoise_core.bench.scene_drags import bench_drag, bench_drags
 from dragnoise_core.bench.scene_measures import EQUAL, SceneMeasures
 from dragnoise_core.bench.scene_report import MEASURES, markdown_report, scene_report
 from dragnoise_core.bench.scene_sheet import sheet_indices
 from dragnoise_core.bench.tasks import Outcome
 from dragnoise_core.commands.command_line import main
 from dragnoise_core.demo.loader import load_demo_model, load_keypoint_regressor
-from dragnoise_core.demo.scenes.bench_drags import bench_drag, bench_drags
 from dragnoise_core.demo.scenes.drags import drag_points
 from dragnoise_core.inversion import InversionPath
 from dragnoise_core.metrics import psnr

@@ -6,9 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dragnoise_core.demo import fitting, training
 from dragnoise_core.demo.networks import PROMPTS, KeypointRegressor, build_unet
 from dragnoise_core.demo.scenes import KINDS
+from dragnoise_core.demo.training import fitting
+from dragnoise_core.demo.training import train as training
 
 
 def test_the_pool_holds_pictures_with_their_keypoints():

@@ -22,9 +22,14 @@ NEVER = "0" * 40  # What GitHub names as the commit before a branch's first push
 )
 def test_a_push_publishes_when_its_version_is_new(tmp_path, before, event, publishes):
     job = yaml.safe_load(WORKFLOW.read_text())["jobs"]["publish"]
-    checkout, decision, publish = job["steps"]
+    checkout, decision, *publication = job["steps"]
     assert checkout["with"]["fetch-depth"] == 0
-    assert publish["if"] == "steps.version.outputs.changed == 'yes'"
+    assert all(step["if"] == "steps.version.outputs.changed == 'yes'" for step in publication)
+    commands = [step.get("run", "") for step in publication]
+    refusal, publish = (
+        next(i for i, c in enumerate(commands) if word in c) for word in (".ci/release.py", "node publish")
+    )
+    assert refusal < publish, "what is missing is found before anything is published"
     assert decision["env"] == {"BEFORE": "${{ github.event.before }}"}
 
     def git(*arguments):

@@ -7,12 +7,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ...demo.scenes import SIZE
-from ...demo.scenes.bench_drags import bench_drags
 from ...demo.scenes.drags import drag_points
 from ...drawing import to_picture
 from ...errors import DragNoiseError
 from ...points import DragPoints
 from ..output import say
+from ..scene_drags import bench_drags
 from .format import write_sample
 
 MOST = 10000

@@ -1,4 +1,4 @@
-"""Train the demo model: `python -m dragnoise_core.demo.training --out DIR`. About 20 minutes of one H100.
+"""Train the demo model: `python -m dragnoise_core.demo.training.train --out DIR`. About 20 minutes of one H100.
 
 Everything it learns from is drawn here. It writes autoencoder.safetensors, keypoints.safetensors and unet.safetensors
 in half precision with metadata, training_log.json, and pictures to judge them by. `--stop-after` ends a command early
@@ -19,11 +19,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..schedule import BETA_END, BETA_START, TRAIN_STEPS
+from ...schedule import BETA_END, BETA_START, TRAIN_STEPS
+from ..networks import PROMPTS, KeypointRegressor, build_autoencoder, build_unet
+from ..scenes import KINDS, SIZE, keypoints, render, sample_parameters
 from .fitting import autocast, draw, fit_autoencoder, fit_regressor, fit_unet
 from .grids import save_grid
-from .networks import PROMPTS, KeypointRegressor, build_autoencoder, build_unet
-from .scenes import KINDS, SIZE, keypoints, render, sample_parameters
 
 SEED = 1
 CHUNK = 128

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..schedule import TRAIN_STEPS, scaled_linear_sigmas
-from .networks import PROMPT_TOKENS, PROMPT_WIDTH, PROMPTS, KeypointRegressor, build_autoencoder, build_unet
+from ...schedule import TRAIN_STEPS, scaled_linear_sigmas
+from ..networks import PROMPT_TOKENS, PROMPT_WIDTH, PROMPTS, KeypointRegressor, build_autoencoder, build_unet
 
 AUTOENCODER_BATCH = 32
 REGRESSOR_BATCH = 96

@@ -5,9 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from dragnoise_core.demo.loader import load_keypoint_regressor
-from dragnoise_core.demo.scenes import KINDS, find_kind, keypoints
-from dragnoise_core.demo.scenes.bench_drags import (
+from dragnoise_core.bench.scene_drags import (
     BENCH_MOVES,
     FINE,
     LENGTHS,
@@ -18,6 +16,8 @@ from dragnoise_core.demo.scenes.bench_drags import (
     dilated,
     fitting_moves,
 )
+from dragnoise_core.demo.loader import load_keypoint_regressor
+from dragnoise_core.demo.scenes import KINDS, find_kind, keypoints
 from dragnoise_core.demo.scenes.drags import drag_points
 
 SET = 96

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...errors import DragNoiseError
-from . import KINDS, find_kind, keypoints, sample_parameters
-from .drags import Drag, inside_picture
+from ..demo.scenes import KINDS, find_kind, keypoints, sample_parameters
+from ..demo.scenes.drags import Drag, inside_picture
+from ..errors import DragNoiseError
 
 # Length of the longest pair in pixels. What an expression moves ends before a small move begins: see Move.fine.
 LENGTHS = {"small": (12.0, 24.0), "large": (24.0, 60.0)}

@@ -1,0 +1,1 @@
+"""How the demo model was trained: its pictures are drawn, nothing is downloaded."""
