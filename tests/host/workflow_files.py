@@ -26,10 +26,16 @@ def input_definitions(definition: dict) -> dict[str, tuple]:
 
 
 def widget_values(node: dict, definition: dict) -> dict:
-    """The saved values by input. They are saved by position, some followed by a companion that is no input."""
+    """The saved values by input. They are saved by position, some followed by a companion that is no input.
+
+    Inputs that a newer host has added at the end keep their defaults.
+    """
     values, left = {}, list(node.get("widgets_values", []))
     for name, (kind, options) in input_definitions(definition).items():
         if not isinstance(kind, list) and kind not in WIDGETS:
+            continue
+        if not left:
+            values[name] = options["default"]
             continue
         values[name] = left.pop(0)
         if options.get("control_after_generate", name in ("seed", "noise_seed")):
