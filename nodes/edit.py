@@ -7,6 +7,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..dragnoise_core.configuration import PRESETS
+from ..dragnoise_core.drawing import to_picture
 from ..dragnoise_core.edit import load_edit, save_edit
 from ..dragnoise_core.errors import DragNoiseError
 from ..dragnoise_core.identity import keep_pixels
@@ -24,7 +25,7 @@ from .host.inputs import (
     settings_input,
 )
 from .host.plain_unet import Speed
-from .host.progress import NodeProgress, describe, edit_ui, show_text
+from .host.progress import NodeProgress, describe, edit_ui
 from .host.run import HostRun
 from .host.sampling import check_model, noise_table
 
@@ -110,8 +111,8 @@ class DragNoiseEdit(io.ComfyNode):
             result = to_host_image(keep_pixels(to_core_image(result).cpu(), whole.cpu(), reconstruction))
         result = result[:, :height, :width]
         report = describe(edit)
-        show_text(cls.hidden.unique_id, report)
-        return io.NodeOutput(result.cpu(), edit, ui=edit_ui(edit, report, points))
+        shown = edit_ui(edit, report, points, to_picture(to_core_image(result)))
+        return io.NodeOutput(result.cpu(), edit, ui=shown)
 
 
 class DragNoiseSaveEdit(io.ComfyNode):

@@ -6,7 +6,7 @@ from ..dragnoise_core.schedule import ddim_sigmas
 from .host.conversions import PATH, latent_samples, signal_to_noise
 from .host.inputs import CATEGORY, acceleration_input, advanced, schedule_inputs
 from .host.plain_unet import Speed
-from .host.progress import NodeProgress, show_text
+from .host.progress import NodeProgress
 from .host.run import HostRun
 from .host.sampling import check_model, noise_table
 
@@ -58,7 +58,6 @@ class DragNoiseInvert(io.ComfyNode):
                     tooltip="How well sampling returns to the picture: decibels, in its latent; 0 if not checked.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -77,5 +76,5 @@ class DragNoiseInvert(io.ComfyNode):
         if check:
             progress.next_phase(levels)
             reconstruction = signal_to_noise(clean.cpu(), run.sample(noisy).cpu())
-            show_text(cls.hidden.unique_id, f"reconstruction: {reconstruction:.1f} dB")
-        return io.NodeOutput({"samples": noisy, PATH: path.latents}, sigmas, reconstruction)
+        shown = {"text": (f"reconstruction: {reconstruction:.1f} dB",)} if check else {}
+        return io.NodeOutput({"samples": noisy, PATH: path.latents}, sigmas, reconstruction, ui=shown)

@@ -15,7 +15,7 @@ from .host.inputs import (
     settings_input,
 )
 from .host.plain_unet import Speed
-from .host.progress import NodeProgress, describe, edit_ui, show_text
+from .host.progress import NodeProgress, describe, edit_ui
 from .host.run import HostRun
 from .host.sampling import check_levels, check_model
 
@@ -74,5 +74,4 @@ class DragNoiseOptimize(io.ComfyNode):
         run.check(samples := latent_samples(latent, model))
         edit = run.drag(samples, points, mask, config, path).edit
         report = describe(edit)
-        show_text(cls.hidden.unique_id, report)
-        return io.NodeOutput(edit, report, ui=edit_ui(edit, report, points))
+        return io.NodeOutput(edit, report, ui=edit_ui(edit, report, points, progress.last_picture()))

@@ -1,4 +1,4 @@
-"""What a person sees of a long node: a bar, the current picture with the points over it, a last line of text."""
+"""What a person sees of a long node: a bar, the current picture with the points over it, then a report."""
 
 import json
 import time
@@ -7,11 +7,12 @@ import comfy.model_management
 import comfy.utils
 import latent_preview
 import torch
+from comfy_api.latest import io, ui
 from PIL import Image
 from server import PromptServer
 from torch import Tensor
 
-from ...dragnoise_core.drawing import draw_drag
+from ...dragnoise_core.drawing import draw_drag, to_tensor
 from ...dragnoise_core.edit import DragEdit
 from ...dragnoise_core.points import DragPoints
 from ...dragnoise_core.progress import Progress
@@ -43,6 +44,7 @@ class NodeProgress:
         self.path: list[Tensor] = []
         self.before = self.done = 0
         self.last_preview = 0.0
+        self.last_clean: Tensor | None = None
 
     def next_phase(self, steps: int) -> None:
         """Count the following phase's steps after the `steps` of the one that ended."""
@@ -56,9 +58,11 @@ class NodeProgress:
         comfy.model_management.throw_exception_if_processing_interrupted()
         if progress.points is not None:
             self.path.append(progress.points)  # stays on its device: fetching it would wait for the step
+        if progress.phase == "sampling":
+            self.last_clean = progress.clean_latent()
         preview = None
         if self.previewer and time.monotonic() - self.last_preview > PREVIEW_SECONDS:
-            preview = ("JPEG", self._picture(progress), latent_preview.MAX_PREVIEW_RESOLUTION)
+            preview = ("JPEG", self._drawn(progress), latent_preview.MAX_PREVIEW_RESOLUTION)
             self.last_preview = time.monotonic()
             if progress.points is not None:
                 path = path_text(torch.stack(self.path), *self.picker_size)
@@ -67,14 +71,19 @@ class NodeProgress:
         self.done = max(self.done, self.before + progress.step)
         self.bar.update_absolute(self.done, preview=preview)
 
-    def _picture(self, progress: Progress) -> Image.Image:
-        clean = progress.denoised().detach()
-        picture = self.previewer.decode_latent_to_preview(clean)
-        size = (clean.shape[-1] * 8, clean.shape[-2] * 8)
-        picture = picture.resize(size, Image.BILINEAR)
+    def last_picture(self) -> Image.Image | None:
+        """Return the last step's picture as the previewer has it; None without one, or where nothing was sampled."""
+        return self._picture(self.last_clean) if self.previewer and self.last_clean is not None else None
+
+    def _drawn(self, progress: Progress) -> Image.Image:
+        picture = self._picture(progress.clean_latent())
         if self.points is None:
             return picture
         return draw_drag(picture, self.points, path=torch.stack(self.path) if self.path else None)
+
+    def _picture(self, clean: Tensor) -> Image.Image:
+        picture = self.previewer.decode_latent_to_preview(clean.detach())
+        return picture.resize((clean.shape[-1] * 8, clean.shape[-2] * 8), Image.BILINEAR)
 
 
 def send(node_id: str | None, event: str, data: dict) -> None:
@@ -84,22 +93,25 @@ def send(node_id: str | None, event: str, data: dict) -> None:
         server.send_sync(event, data, server.client_id)
 
 
-def show_text(node_id: str | None, text: str) -> None:
-    """Show `text` on the node, where a server is there to show it."""
-    server = getattr(PromptServer, "instance", None)
-    if server is not None and node_id is not None:
-        server.send_progress_text(text, node_id)
-
-
 def path_text(path: Tensor, width: int, height: int) -> str:
     """Return a tracked path, [T, N, 2] in pixels of a `width` x `height` picture, as the picker reads it."""
     return json.dumps({"width": width, "height": height, "path": path.tolist()})
 
 
-def edit_ui(edit: DragEdit, report: str, points: DragPoints) -> dict[str, tuple[str, ...]]:
-    """Return what the browser gets to see: the report, and for the picker the path over the picture of `points`."""
+def edit_ui(edit: DragEdit, report: str, points: DragPoints, picture: Image.Image | None) -> dict[str, tuple]:
+    """Return what the browser gets to see: the report, the path over the picture of `points`, the picture itself.
+
+    picture: the finished one, shown in the node with points and path over it; with None the node shows no picture.
+    """
     path = path_text(edit.path, points.width, points.height)
-    return {"text": (report,), "dragnoise_path": (path,)}
+    shown = {} if picture is None else {"images": tuple(_shown(draw_drag(picture, points, path=edit.path)))}
+    return {"text": (report,), "dragnoise_path": (path,), **shown}
+
+
+def _shown(picture: Image.Image) -> list:
+    """Return where the browser finds `picture`, in the folder that the host empties when it starts."""
+    image = to_tensor(picture).movedim(1, -1)
+    return ui.ImageSaveHelper.save_images(image, "dragnoise_drag", io.FolderType.temp, cls=None, compress_level=1)
 
 
 def describe(edit: DragEdit) -> str:

@@ -90,7 +90,7 @@ class HostPage(PickerPage):
         self.page, self.url, self.base, self.frontend = page, url, base, frontend
         self.mouse, self.keyboard = page.mouse, page.keyboard
         self.errors = []
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: self._note(f"{error} {error.stack}"))
         page.on("console", lambda message: message.type == "error" and self._note(f"{message.text} {message.location}"))
         self.load_page()
@@ -245,6 +245,10 @@ class HostPage(PickerPage):
                 return next(iter(new.values()))
             self.page.wait_for_timeout(200)
         raise TimeoutError("the run did not end")
+
+    def wait_until_idle(self) -> None:
+        """Wait until the page itself has heard that nothing runs any more."""
+        self.page.wait_for_function("() => !app.runningNodeId && !app.extensionManager.queue?.runningTasks?.length")
 
     def picture(self, image: dict) -> Image.Image:
         """The picture that an output names."""

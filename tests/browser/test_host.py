@@ -11,6 +11,8 @@ from host_page import ROOT
 from dragnoise_core.demo.loader import load_keypoint_regressor
 
 HIDES_LINKED = (1, 40)
+SHOWN_IN_NODE = """([id, name]) => app.graph.getNodeById(id).imgs?.some((image) => image.src.includes(name))
+    || [...document.querySelectorAll(`[data-node-id="${id}"] img`)].some((image) => image.src.includes(name))"""
 IS_DRAFT_SAVED = """(text) => [localStorage, sessionStorage].some((storage) =>
     Object.values(storage).some((value) => value.replaceAll("\\\\", "").includes(text)))"""
 
@@ -341,26 +343,6 @@ def test_a_preview_beside_the_picker_brings_the_picture_before_any_point(host):
     host.wait_for_picture(96, 64)
 
 
-def test_a_picture_of_an_earlier_run_says_so(host):
-    loader = host.add("LoadImage", (40, 120), image="wide.png")
-    flip = host.add("ImageInvert", (300, 500))
-    points = host.add("DragNoisePoints", (480, 120))
-    preview = host.add("PreviewImage", (950, 120))
-    host.link(loader, 0, flip, "image")
-    host.link(flip, 0, points, "image")
-    host.link(points, 2, preview, "images")
-    host.wait_for_picker()
-    host.drag((20, 20), (60, 30))
-    assert host.run()["status"]["status_str"] == "success"
-    host.wait_for_picture(96, 64)
-    assert "last run" not in host.message
-    host.js("(id) => { app.graph.getNodeById(id).widgets[0].value = 'other.png'; }", loader)
-    said = "() => picker.stage.surface.parentElement.querySelector('[role=status]').textContent.includes('last run')"
-    host.page.wait_for_function(said)
-    assert host.run()["status"]["status_str"] == "success"
-    host.page.wait_for_function(f"() => !({said})()")
-
-
 def test_removing_the_node_releases_everything(host):
     _, points = host.with_picture()
     host.js("(id) => app.graph.remove(app.graph.getNodeById(id))", points)
@@ -397,15 +379,19 @@ def open_start_here(host) -> tuple[str, list]:
     return str(result), host.pairs[0]
 
 
-def test_start_here_runs_and_shows_picture_path_and_result(host):
+def test_start_here_runs_and_shows_picture_path_report_and_result(host, screenshots):
     """With few steps: what is shown where, not how well it drags."""
     result, (handle, _) = open_start_here(host)
-    host.js(
+    edit = host.js(
         """() => {
             const edit = app.graph.nodes.find((node) => node.type === "DragNoiseEdit");
             for (const [name, value] of [["steps", 6], ["iterations", 2]]) {
-                edit.widgets.find((widget) => widget.name === name).value = value;
+                for (const node of app.graph.nodes) {
+                    const widget = node.widgets?.find((widget) => widget.name === name);
+                    if (widget) widget.value = value;
+                }
             }
+            return String(edit.id);
         }"""
     )
     entry = host.run(seconds=200, press=True)
@@ -414,6 +400,23 @@ def test_start_here_runs_and_shows_picture_path_and_result(host):
     path = host.js("() => picker.stage.paths")[0]
     assert path[0] == pytest.approx(handle, abs=8)
     assert host.picture(entry["outputs"][result]["images"][0]).size == (256, 256)
+    # What the node itself goes on showing: the finished picture with the path, and the report.
+    (shown,) = entry["outputs"][edit]["images"]
+    assert host.picture(shown).size == (256, 256)
+    host.wait_until_idle()
+    host.page.wait_for_function(SHOWN_IN_NODE, arg=[edit, shown["filename"]])
+    report = host.page.locator(".dragnoise-report")
+    assert report.inner_text().strip() == entry["outputs"][edit]["text"][0]
+    assert report.bounding_box()["height"] > 40
+    if screenshots:
+        host.js(
+            "() => { app.canvas.ds.scale = 0.8; app.canvas.ds.offset = [-600, 100]; app.canvas.setDirty(true, true); }"
+        )
+        host.frame()
+        host.page.screenshot(path=screenshots / f"start-here-{host.frontend}.png")
+    host.load(json.loads(json.dumps(host.stored())))
+    host.wait_for_picker()
+    assert report.inner_text().strip() == entry["outputs"][edit]["text"][0]
 
 
 def test_the_whole_drag_as_a_person_does_it(host, screenshots):

@@ -33,7 +33,6 @@ class Run:
     cached: list = field(default_factory=list)
     progress: list = field(default_factory=list)
     previews: int = 0
-    texts: list = field(default_factory=list)
     paths: list = field(default_factory=list)
     error: dict | None = None
     interrupted: bool = False
@@ -125,8 +124,6 @@ class RealHost:
             message = self.messages.get(timeout=TIMEOUT)
             if isinstance(message, bytes):
                 kind = int.from_bytes(message[:4], "big")
-                if kind == 3:
-                    run.texts.append(message[8 + int.from_bytes(message[4:8], "big") :].decode())
                 run.previews += kind in (1, 4)
                 continue
             message = json.loads(message)

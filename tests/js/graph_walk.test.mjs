@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { inputIndex, isLinked, nodeByExecutionId, sourceNode, upstreamText } from "../../js/point_picker/host/graph_walk.js";
-import { fileFromName, fileUrl, findPicture, pictureRecipe, renewsPicture } from "../../js/point_picker/host/picture_source.js";
+import { inputIndex, isLinked, nodeByExecutionId, sourceNode } from "../../js/point_picker/host/graph_walk.js";
+import { fileFromName, fileUrl, findPicture } from "../../js/point_picker/host/picture_source.js";
 
 /** A graph in the host's shape, just as much as is read of it. `links`: [from, output, to, input]. */
 function graphOf(nodes, links, id = "root") {
@@ -114,35 +114,6 @@ test("the picture: the loader's choice, else what was shown upstream, else what 
   assert.equal(findPicture(graphOf([nodeOf(3)], []).nodes[0], { graph: computed, nodeOutputs }), null, "an old run is no picture");
 });
 
-test("a picture's recipe changes with any value or link that feeds it, and with nothing else", () => {
-  const file = loader();
-  const scale = nodeOf(2, { widgets: [{ name: "width", value: 64 }] });
-  const node = nodeOf(3, { widgets: [{ name: "points", value: "" }] });
-  const links = [[1, 0, 2, 0], [2, 0, 3, 0]];
-  const graph = graphOf([file, scale, node, loader(4)], links);
-  const app = { graph };
-  const first = pictureRecipe(node, app);
-  node.widgets[0].value = "changed";
-  scale.widgets.push({ name: "$$canvas-image-preview", value: "" });
-  assert.equal(pictureRecipe(node, app), first);
-  file.widgets[0].value = "b.png";
-  const second = pictureRecipe(node, app);
-  assert.notEqual(second, first);
-  scale.widgets[0].value = 65;
-  assert.notEqual(pictureRecipe(node, app), second);
-  scale.widgets[0].value = 64;
-  assert.equal(pictureRecipe(node, app), second);
-  graphOf(graph.nodes, [[4, 0, 2, 0], links[1]]);
-  assert.notEqual(pictureRecipe(node, { graph: node.graph }), second);
-  graphOf(graph.nodes, [[1, 0, 3, 0]]);
-  assert.equal(pictureRecipe(node, { graph: node.graph }), "", "a chosen file needs no run");
-});
-
-test("a ring of computing nodes has a text too", () => {
-  const graph = graphOf([nodeOf(1), nodeOf(2)], [[1, 0, 2, 0], [2, 0, 1, 0]]);
-  assert.match(upstreamText(graph.nodes[0], graph), /root:2/);
-});
-
 test("a preview of the same output shows the picture before the node itself ran", () => {
   const preview = (id, rest) => nodeOf(id, { inputs: ["images"], comfyClass: "PreviewImage", ...rest });
   const source = nodeOf(1, { outputs: ["IMAGE", "IMAGE"] });
@@ -154,14 +125,6 @@ test("a preview of the same output shows the picture before the node itself ran"
   assert.equal(findPicture(graph.nodes[1], { graph, nodeOutputs }).filename, "right.png");
   delete nodeOutputs[3];
   assert.equal(findPicture(graph.nodes[1], { graph, nodeOutputs }), null);
-  assert.ok(renewsPicture(graph.nodes[1], beside, { graph }));
-  assert.ok(!renewsPicture(graph.nodes[1], elsewhere, { graph }));
-});
-
-test("a picture is renewed by a run of its source or of the node itself", () => {
-  const graph = graphOf([loader(), nodeOf(2), nodeOf(3), nodeOf(4)], [[1, 0, 2, 0], [2, 0, 3, 0], [2, 0, 4, 0]]);
-  const renewing = graph.nodes.filter((ran) => renewsPicture(graph.nodes[2], ran, { graph }));
-  assert.deepEqual(renewing.map(({ id }) => id), [2, 3]);
 });
 
 test("outputs inside a subgraph are filed under its id", () => {

@@ -8,6 +8,7 @@
 
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
+import { onNodeEvent } from "../../node_events.js";
 import { NodePicker } from "./node_picker.js";
 
 const MIN_HEIGHT = 320;
@@ -23,7 +24,6 @@ export function registerPointPicker() {
     setup() {
       // The path comes with the result, and on its own while the optimisation runs.
       api.addEventListener("executed", ({ detail }) => {
-        for (const nodePicker of onPage) nodePicker.executed(detail.node);
         showPath(detail.node, detail.output?.dragnoise_path?.[0]);
       });
       api.addEventListener("dragnoise_path", ({ detail }) => showPath(detail.node, detail.path));
@@ -70,16 +70,6 @@ function pickerOf(node) {
     });
   }
   return pickers.get(node);
-}
-
-/** Run `action` after whatever else listens to the node's event. */
-function onNodeEvent(node, event, action) {
-  const others = node[event];
-  node[event] = function (...rest) {
-    const result = others?.apply(this, rest);
-    action();
-    return result;
-  };
 }
 
 function showPath(executionId, text) {

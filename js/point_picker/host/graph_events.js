@@ -2,6 +2,8 @@
 
 /** Hand such events of `root` on to the host's canvas, which does not get them by itself. */
 export function handOnToGraph(root, app) {
+  // The host leaves the wheel to elements marked so while they hold the focus.
+  root.dataset.captureWheel = "true";
   let isMiddleHeld = false;
   root.addEventListener("wheel", (event) => {
     if (event.defaultPrevented) return;

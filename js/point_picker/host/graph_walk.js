@@ -44,25 +44,6 @@ export function sourceOutput(node, index, rootGraph) {
   return null;
 }
 
-/** `node`, all that feeds it and the values of their widgets, as text: changes when what `node` computes may change. */
-export function upstreamText(node, rootGraph) {
-  const found = new Set([node]);
-  const lines = [];
-  for (const each of found) {
-    const sources = (each.inputs ?? []).map((_, index) => sourceNode(each, index, rootGraph));
-    for (const source of sources) if (source) found.add(source);
-    const widgets = (each.widgets ?? []).filter(
-      ({ name, options }) => options?.serialize !== false && !name?.startsWith("$"),
-    );
-    lines.push([nameOf(each), ...sources.map(nameOf), ...widgets.map(({ name, value }) => `${name}=${value}`)]);
-  }
-  return JSON.stringify(lines);
-}
-
-function nameOf(node) {
-  return node && `${node.graph.id}:${node.id}`;
-}
-
 /** The node that an execution id names: ids from the root down, joined by colons. */
 export function nodeByExecutionId(executionId, rootGraph) {
   let [graph, node] = [rootGraph, null];

@@ -4,7 +4,7 @@ import { PointPicker } from "../view/point_picker.js";
 import { handOnToGraph } from "./graph_events.js";
 import { inputIndex, isLinked, nodeByExecutionId, sourceNode } from "./graph_walk.js";
 import { loadMask, loadPicture, uploadMask } from "./mask_store.js";
-import { fileUrl, findPicture, pictureRecipe, renewsPicture } from "./picture_source.js";
+import { fileUrl, findPicture } from "./picture_source.js";
 
 /**
  * How often the node's surroundings are looked at, in ms. Looking is what works everywhere: what is upstream changes
@@ -20,7 +20,6 @@ export class NodePicker {
   #picker;
   #timer = 0;
   #sight = null;
-  #ranWith = null;
   #ownPoints = null;
   #storing = null;
 
@@ -87,12 +86,6 @@ export class NodePicker {
     this.#picker.setPaths(paths, { width, height });
   }
 
-  /** Remember what the picture was made with, when the node that ran made it anew. */
-  executed(executionId) {
-    const ran = nodeByExecutionId(executionId, this.#rootGraph);
-    if (ran && renewsPicture(this.#node, ran, this.#app)) this.#ranWith = pictureRecipe(this.#node, this.#app);
-  }
-
   get #rootGraph() {
     return this.#app.rootGraph ?? this.#app.graph;
   }
@@ -124,8 +117,6 @@ export class NodePicker {
 
   #lookForPicture() {
     const file = findPicture(this.#node, this.#app);
-    const isOld = file && this.#ranWith && ![this.#ranWith, ""].includes(pictureRecipe(this.#node, this.#app));
-    this.#picker.setPictureNote(isOld ? "Picture of the last run. " : "");
     const willCome = isLinked(this.#node, "image");
     const blank = (willCome && this.#model.ownSize) || this.#blankSize();
     const blankText = willCome ? NOT_SEEN_YET : "No picture is linked.";

@@ -1,6 +1,6 @@
 /** Which picture a node is going to get, as far as the browser can know: {filename, subfolder, type}. */
 
-import { inputIndex, sourceNode, sourceOutput, upstreamText } from "./graph_walk.js";
+import { inputIndex, sourceNode, sourceOutput } from "./graph_walk.js";
 
 const PREVIEWS = ["PreviewImage", "SaveImage"];
 
@@ -14,19 +14,6 @@ export function findPicture(node, app) {
   if (!source) return null;
   const shown = [source, ...previewsBeside(node, app)].map((each) => outputOf(each, app)?.images?.[0]);
   return chosenFile(source) ?? shown.find(Boolean) ?? outputOf(node, app)?.dragnoise_picture?.[0] ?? null;
-}
-
-/** Whether a run of `ran` renews the picture that `findPicture` gives for `node`. */
-export function renewsPicture(node, ran, app) {
-  const source = sourceNode(node, inputIndex(node, "image"), app.rootGraph ?? app.graph);
-  return [source, ...previewsBeside(node, app), node].includes(ran);
-}
-
-/** What the picture of `node` is made with, as text; "" where the picture needs no run. Compared, never read. */
-export function pictureRecipe(node, app) {
-  const root = app.rootGraph ?? app.graph;
-  const source = sourceNode(node, inputIndex(node, "image"), root);
-  return !source || chosenFile(source) ? "" : upstreamText(source, root);
 }
 
 /** Split the host's "folder/name.png [output]" into its parts. */

@@ -13,7 +13,6 @@ export class PointPicker {
   #bars;
   #notice = null;
   #readOnly = "";
-  #pictureNote = "";
   #isPanning = false;
 
   /**
@@ -38,8 +37,7 @@ export class PointPicker {
       "aria-label": "Points on the picture. Enter places, Tab walks over them, arrows move, brackets change a handle's ring, Delete removes.",
     });
     this.stage.surface.append(this.keys);
-    // The host lets the wheel through to elements marked so while they hold the focus.
-    const attributes = { role: "group", "aria-label": "Drag points", "data-capture-wheel": "true" };
+    const attributes = { role: "group", "aria-label": "Drag points" };
     this.root = element("div", "dragnoise-picker", attributes, this.#bars.top, this.stage.surface, this.#bars.bottom);
     this.root.addEventListener("mousedown", (event) => this.#keepFocus(event));
     this.root.addEventListener("click", (event) => {
@@ -72,13 +70,6 @@ export class PointPicker {
     }
     this.stage.stageChanged();
     this.#refresh();
-  }
-
-  /** What a person has to know of the picture; stands before the hints until it is "" again. */
-  setPictureNote(text) {
-    if (text === this.#pictureNote) return;
-    this.#pictureNote = text;
-    this.#refreshMessage();
   }
 
   /** Show where handles were tracked: lists of [x, y] in pixels of a picture of `size`; an empty list hides them. */
@@ -213,7 +204,7 @@ export class PointPicker {
   #currentMessage() {
     if (this.model.problem) return { text: `These points cannot be shown: ${this.model.problem}`, isBad: true };
     if (this.#readOnly) return { text: this.#readOnly, isBad: false };
-    return this.#notice ?? { text: this.#pictureNote + hint(this.model, this.settings.tool), isBad: false };
+    return this.#notice ?? { text: hint(this.model, this.settings.tool), isBad: false };
   }
 }
 
