@@ -104,15 +104,13 @@ class DragNoiseEdit(io.ComfyNode):
         dragged = run.drag(noisy, on_whole, mask, config, path)
         progress.next_phase(config.iterations)
         edit, edited = dragged.edit, run.sample(noisy, dragged.edit, walked=dragged)
-        progress.finish()
         result = decoded(vae, edited)
         if edit.iterations and config.background:
             reconstruction = to_core_image(decoded(vae, clean)).cpu()
             result = to_host_image(keep_pixels(to_core_image(result).cpu(), whole.cpu(), reconstruction))
         result = result[:, :height, :width]
-        report = describe(edit)
-        shown = edit_ui(edit, report, points, to_picture(to_core_image(result)))
-        return io.NodeOutput(result.cpu(), edit, ui=shown)
+        progress.finish(points, edit.path, to_picture(to_core_image(result)))
+        return io.NodeOutput(result.cpu(), edit, ui=edit_ui(edit, describe(edit), points))
 
 
 class DragNoiseSaveEdit(io.ComfyNode):

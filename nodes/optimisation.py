@@ -73,5 +73,6 @@ class DragNoiseOptimize(io.ComfyNode):
         path = InversionPath(latent[PATH]) if PATH in latent else None
         run.check(samples := latent_samples(latent, model))
         edit = run.drag(samples, points, mask, config, path).edit
+        progress.finish(points, edit.path)
         report = describe(edit)
-        return io.NodeOutput(edit, report, ui=edit_ui(edit, report, points, progress.last_picture()))
+        return io.NodeOutput(edit, report, ui=edit_ui(edit, report, points))

@@ -7,12 +7,11 @@ import comfy.model_management
 import comfy.utils
 import latent_preview
 import torch
-from comfy_api.latest import io, ui
 from PIL import Image
 from server import PromptServer
 from torch import Tensor
 
-from ...dragnoise_core.drawing import draw_drag, to_tensor
+from ...dragnoise_core.drawing import draw_drag
 from ...dragnoise_core.edit import DragEdit
 from ...dragnoise_core.points import DragPoints
 from ...dragnoise_core.progress import Progress
@@ -44,22 +43,29 @@ class NodeProgress:
         self.path: list[Tensor] = []
         self.before = self.done = 0
         self.last_preview = 0.0
-        self.last_clean: Tensor | None = None
+        self.last_denoised: Tensor | None = None
 
     def next_phase(self, steps: int) -> None:
         """Count the following phase's steps after the `steps` of the one that ended."""
         self.before += steps
 
-    def finish(self) -> None:
-        """Fill the bar where phases had less to do than they might have had."""
-        self.bar.update_absolute(self.bar.total)
+    def finish(self, points: DragPoints, path: Tensor, picture: Image.Image | None = None) -> None:
+        """Fill the bar, where phases had less to do than they might have had, and leave the finished picture.
+
+        picture: with `points` and `path` over it it stays in the node; without one the last step's picture does.
+        """
+        if picture is None and self.previewer and self.last_denoised is not None:
+            picture = self._picture(self.last_denoised)
+        preview = picture and ("PNG", draw_drag(picture, points, path=path), max(picture.size))
+        if preview or self.done < self.bar.total:
+            self.bar.update_absolute(self.bar.total, preview=preview)
 
     def __call__(self, progress: Progress) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
         if progress.points is not None:
             self.path.append(progress.points)  # stays on its device: fetching it would wait for the step
         if progress.phase == "sampling":
-            self.last_clean = progress.clean_latent()
+            self.last_denoised = progress.denoised()
         preview = None
         if self.previewer and time.monotonic() - self.last_preview > PREVIEW_SECONDS:
             preview = ("JPEG", self._drawn(progress), latent_preview.MAX_PREVIEW_RESOLUTION)
@@ -71,19 +77,15 @@ class NodeProgress:
         self.done = max(self.done, self.before + progress.step)
         self.bar.update_absolute(self.done, preview=preview)
 
-    def last_picture(self) -> Image.Image | None:
-        """Return the last step's picture as the previewer has it; None without one, or where nothing was sampled."""
-        return self._picture(self.last_clean) if self.previewer and self.last_clean is not None else None
-
     def _drawn(self, progress: Progress) -> Image.Image:
-        picture = self._picture(progress.clean_latent())
+        picture = self._picture(progress.denoised())
         if self.points is None:
             return picture
         return draw_drag(picture, self.points, path=torch.stack(self.path) if self.path else None)
 
-    def _picture(self, clean: Tensor) -> Image.Image:
-        picture = self.previewer.decode_latent_to_preview(clean.detach())
-        return picture.resize((clean.shape[-1] * 8, clean.shape[-2] * 8), Image.BILINEAR)
+    def _picture(self, denoised: Tensor) -> Image.Image:
+        picture = self.previewer.decode_latent_to_preview(denoised.detach())
+        return picture.resize((denoised.shape[-1] * 8, denoised.shape[-2] * 8), Image.BILINEAR)
 
 
 def send(node_id: str | None, event: str, data: dict) -> None:
@@ -98,20 +100,10 @@ def path_text(path: Tensor, width: int, height: int) -> str:
     return json.dumps({"width": width, "height": height, "path": path.tolist()})
 
 
-def edit_ui(edit: DragEdit, report: str, points: DragPoints, picture: Image.Image | None) -> dict[str, tuple]:
-    """Return what the browser gets to see: the report, the path over the picture of `points`, the picture itself.
-
-    picture: the finished one, shown in the node with points and path over it; with None the node shows no picture.
-    """
+def edit_ui(edit: DragEdit, report: str, points: DragPoints) -> dict[str, tuple[str, ...]]:
+    """Return what the browser gets to see: the report, and for the picker the path over the picture of `points`."""
     path = path_text(edit.path, points.width, points.height)
-    shown = {} if picture is None else {"images": tuple(_shown(draw_drag(picture, points, path=edit.path)))}
-    return {"text": (report,), "dragnoise_path": (path,), **shown}
-
-
-def _shown(picture: Image.Image) -> list:
-    """Return where the browser finds `picture`, in the folder that the host empties when it starts."""
-    image = to_tensor(picture).movedim(1, -1)
-    return ui.ImageSaveHelper.save_images(image, "dragnoise_drag", io.FolderType.temp, cls=None, compress_level=1)
+    return {"text": (report,), "dragnoise_path": (path,)}
 
 
 def describe(edit: DragEdit) -> str:
