@@ -168,7 +168,7 @@ def save_gif(frames: Sequence[Image.Image], path: str | os.PathLike, millisecond
 def save_picture(picture: Image.Image, path: str | os.PathLike, **options) -> None:
     """Write a picture in the format of the path's suffix; the file appears whole or not at all.
 
-    Its colour profile goes along; formats that hold none get sRGB. options: Pillow's, for the format. Raises
+    It keeps its colour profile; formats that hold none get sRGB. options: Pillow's, for the format. Raises
     DragNoiseError for an unknown suffix or a folder that cannot be written.
     """
     path = Path(path)

@@ -27,10 +27,10 @@ _NUMBER = r"\s*([-+]?(?:\d+\.?\d*|\.\d+))\s*"
 
 @dataclass(frozen=True)
 class DragPoints:
-    """Pairs of points on a picture of `width` x `height` pixels: what is at handles[i] shall move to targets[i].
+    """Pairs of points on a picture of `width` x `height` pixels: what is at handles[i] is to move to targets[i].
 
     Coordinates are (x, y) in pixels, x right, y down, pixel centres at +0.5. reaches[i]: what lies within so many
-    pixels of handles[i] moves along with it; None, as for all when no reach is given, leaves that to the method.
+    pixels of handles[i] moves with it; None, as for all when no reach is given, leaves that to the method.
     pins: points that stay where they are. Raises DragNoiseError when there is no pair, more than 64 pairs or pins, a
     point that is not a number inside the picture, or a reach that is not a number from 0.01 to 65536.
     """
@@ -209,7 +209,7 @@ def parse_drag(text: str) -> tuple[Point, Point, float | None]:
     if not match:
         raise DragNoiseError(
             f'drag {quoted(text)} is neither "x,y:x,y" nor "x,y:x,y@reach"; write the handle, a colon and the target, '
-            "as 120,80:150,80, and after an @, if you like, how far around the handle things move along."
+            "as 120,80:150,80, and after an @, if you like, how far around the handle things move with it."
         )
     *ends, reach = match.groups()
     hx, hy, tx, ty = map(float, ends)
@@ -220,7 +220,7 @@ def parse_pin(text: str) -> Point:
     """Read a point that stays from "x,y". Raises DragNoiseError when it is not two numbers."""
     match = re.fullmatch(rf"{_NUMBER},{_NUMBER}", text)
     if not match:
-        raise DragNoiseError(f'pin {quoted(text)} is not "x,y"; write a point that shall stay, as 60,80.')
+        raise DragNoiseError(f'pin {quoted(text)} is not "x,y"; write a point that is to stay, as 60,80.')
     x, y = map(float, match.groups())
     return x, y
 

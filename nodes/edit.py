@@ -44,7 +44,7 @@ class DragNoiseEdit(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="The model's VAE."),
                 io.Conditioning.Input("positive", tooltip="What the picture shows."),
                 io.Image.Input("image", tooltip="The picture to edit; any size, best near the model's own."),
-                DragPointsType.Input("points", tooltip="What shall move where."),
+                DragPointsType.Input("points", tooltip="What moves where."),
                 io.Mask.Input(
                     "mask", optional=True, tooltip="1 where the picture may change; any size. Without it all of it may."
                 ),

@@ -36,7 +36,7 @@ class DragNoiseOptimize(io.ComfyNode):
                 ),
                 io.Latent.Input("latent", tooltip="The noisy latent, from DragNoise Invert or KSampler (Advanced)."),
                 io.Sigmas.Input("sigmas", tooltip="The noise levels left to sample; the latent is at the first."),
-                DragPointsType.Input("points", tooltip="What shall move where."),
+                DragPointsType.Input("points", tooltip="What moves where."),
                 io.Mask.Input(
                     "mask", optional=True, tooltip="1 where the picture may change; any size. Without it all of it may."
                 ),

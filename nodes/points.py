@@ -21,7 +21,7 @@ class DragNoisePoints(io.ComfyNode):
             node_id="DragNoisePoints",
             display_name="DragNoise Points",
             category=CATEGORY,
-            description="Place red handles and blue targets on a picture: what is at a handle shall move to its "
+            description="Place red handles and blue targets on a picture: what is at a handle moves to its "
             "target. A mask painted on the same picture says where the picture may change.",
             inputs=[
                 picker_input(

@@ -47,7 +47,7 @@ def mean_difference(values: Sequence[float], others: Sequence[float], seed: int 
 def bootstrap(columns: Sequence[Sequence[float]], statistic: Callable[..., Tensor], seed: int = 0) -> Summary:
     """Return a statistic of the columns' means with its percentile interval (Efron and Tibshirani 1993, chapter 13).
 
-    columns: K measures of the same n drags; a resampled drag takes all its measures along. statistic: K tensors of
+    columns: K measures of the same n drags; a drag is resampled with all its measures. statistic: K tensors of
     means -> tensor of the same shape. Raises DragNoiseError for columns of different lengths or numbers not finite.
     """
     if len({len(column) for column in columns}) != 1:

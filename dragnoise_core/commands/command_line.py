@@ -69,7 +69,7 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--drag", action="append", metavar="X,Y:X,Y[@R]",
         help="handle and target in pixels of the picture, and the reach: what lies within R pixels of the handle moves "
-        "along (default: as the method sees it); repeat for more",
+        "with it (default: as the method sees it); repeat for more",
     )  # fmt: skip
     parser.add_argument(
         "--pin", action="append", metavar="X,Y", help="a point of the picture that stays; repeat for more"

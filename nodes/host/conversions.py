@@ -70,7 +70,7 @@ def latent_samples(latent: dict[str, Any], model) -> Tensor:
 def fitting_path(path: InversionPath | None, latent: Tensor, sigmas: Tensor) -> InversionPath | None:
     """Return the path of the inversion that ended in `latent`, on its device; None for none, or another's.
 
-    A LATENT that other nodes have worked on may bring a path along that is no longer its own.
+    A LATENT that other nodes have worked on may carry a path that is no longer its own.
     """
     if path is None or path.latents.shape != (len(sigmas), *latent.shape):
         return None

@@ -59,7 +59,7 @@ class FrozenWeights:
         """Leave inference mode with the stand-ins in place; whatever happens, the weights come back.
 
         Gradients stay as the caller has them: leaving alone would turn them on. foreign_tensors: patches or weight
-        functions bring inference tensors along.
+        functions hold inference tensors.
         """
         gradient = torch.is_grad_enabled()
         tensors = _NormalTensors() if foreign_tensors else contextlib.nullcontext()
@@ -116,7 +116,7 @@ class FrozenWeights:
 
 
 class _NormalTensors(TorchFunctionMode):
-    """Shows every operation aliases in place of inference tensors: patches and weight functions bring theirs along.
+    """Shows every operation aliases in place of inference tensors: patches and weight functions hold some.
 
     It makes an iteration about a third slower, so it is on only where there are such.
     """

@@ -34,7 +34,7 @@ SETTINGS = {
     "identity": "How much of its look every place takes from what it resembles in the unedited picture, up to 1. "
     "Higher stays nearer to the picture's own colours and detail.",
     "background": "Places that change less than this, in latent units, return to the unedited picture, and so does all "
-    "that is outside the mask. Higher keeps more still, then swallows small moves; 0 turns it off, "
+    "that is outside the mask. More leaves more of the picture as it was, in the end also small moves; 0 turns it off, "
     "and in DragNoise Edit also the keeping of the picture's own pixels.",
     "supervision": "What is compared: patches at the points, in whole cells, as published, or dense, every place: "
     "those near a handle move with it, and more around points that move as one body.",

@@ -60,7 +60,7 @@ def test_a_ring_is_taken_away(pair, way):
     elif way == "key":
         pair.press("r")
     elif way == "button":
-        ring = pair.button("Ring around the handle: what moves along")
+        ring = pair.button("Ring around the handle: what moves with it")
         assert ring.get_attribute("aria-pressed") == "true"
         ring.click()
         assert ring.get_attribute("aria-pressed") == "false"
@@ -188,7 +188,7 @@ def test_fingers_pull_the_ring_and_place_pins(browser, files_url):
         tap = lambda *point: picker.page.touchscreen.tap(*picker.at(point))  # noqa: E731
         tap(300, 200)
         tap(500, 200)
-        picker.button("Ring around the handle: what moves along").tap()
+        picker.button("Ring around the handle: what moves with it").tap()
         assert picker.stored_points[0] == [51.2]
         picker.button("Place pins: points that stay").tap()
         tap(600, 400)

@@ -62,7 +62,7 @@ export function removeAllPoints(state) {
   return { ...state, pairs: [], pins: [] };
 }
 
-/** What lies within `reach` pixels of the handle moves along, to a tenth of a pixel; 0 leaves that to the method. */
+/** What lies within `reach` pixels of the handle moves with it, to a tenth of a pixel; 0 leaves that to the method. */
 export function setReach(state, index, reach) {
   const { reach: old, ...pair } = state.pairs[index];
   const next = reach > 0 ? clampReach(Math.max(tenth(reach), SMALLEST_RING)) : undefined;

@@ -213,7 +213,7 @@ function hint({ state, selected }, tool) {
   if (tool === "erase") return "Erase where it must stay.";
   const pending = commands.pendingIndex(state);
   if (selected && commands.pointAt(state, selected)) return describePoint(state, selected, pending);
-  if (tool === "pins") return "Press on what shall stay where it is.";
+  if (tool === "pins") return "Press on what should stay where it is.";
   if (pending >= 0) return `Press where handle ${pending + 1} should go.`;
   const counts = [counted(state.pairs.length, "pair"), counted(state.pins.length, "pin")].filter(Boolean);
   return counts.join(", ") || "Press on the picture and drag to where it should go.";

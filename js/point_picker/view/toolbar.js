@@ -17,7 +17,7 @@ export function buildToolbar({ model, stage, settings, actions }) {
       erase: iconButton("erase", "Erase the mask", "E", () => actions.setTool("erase")),
     }),
   };
-  const reach = iconButton("reach", "Ring around the handle: what moves along", "R, [ and ]", actions.toggleReach);
+  const reach = iconButton("reach", "Ring around the handle: what moves with it", "R, [ and ]", actions.toggleReach);
   const remove = iconButton("remove", "Remove the selected pair or pin", "Delete, or right click", actions.remove);
   const removeAll = iconButton("removeAll", "Remove all points", "", actions.removeAll);
   const brush = element("input", "", { type: "range", min: "0", max: "100", "aria-label": "Brush size", tabindex: "-1" });
