@@ -23,6 +23,8 @@ RANGES = {
     "free_steps": (0, 1000),
     "identity": (0.0, 1.0),
     "background": (0.0, 10.0),
+    "warp": (0.0, 1.0),
+    "bottleneck_change": (0.0, 100.0),
 }
 
 
@@ -45,8 +47,11 @@ class OptimisationConfig:
     free_steps: the last steps, which keep their own bottleneck.
     descent: "adam", or "normalised" gradient descent, which leaves alone what the loss does not feel.
     identity: how much of its look a place takes from the places of the unedited picture that it resembles.
-    background: places that change less, in latent units, return to the unedited picture, as does all that is outside
-        the mask; 0 turns it off.
+    background: places that change less, in the deviations of the picture's latent, return to the unedited picture, as
+        does all that is outside the mask; 0 turns it off.
+    warp: how much of its look the edited picture takes from the unedited one, warped along the motion.
+    bottleneck_change: what the difference made to a bottleneck is held to, in root mean squares of that bottleneck; 0
+        lets it grow.
     supervision: what is compared: "patches" at the points, in whole cells (the paper's), or "dense": every place.
     """
 
@@ -64,6 +69,8 @@ class OptimisationConfig:
     descent: str = "adam"
     identity: float = 0.0
     background: float = 0.0
+    warp: float = 0.0
+    bottleneck_change: float = 0.0
     supervision: str = "patches"
 
     def __post_init__(self) -> None:
@@ -81,7 +88,7 @@ class OptimisationConfig:
     @property
     def compared_steps(self) -> int:
         """Steps that look at the unedited picture's features, where its inversion is followed; else 0."""
-        return self.drag_steps if self.identity or self.background else 0
+        return self.drag_steps if self.identity or self.background or self.warp else 0
 
 
 PRESETS = {
@@ -98,8 +105,9 @@ PRESETS = {
         mask_weight=0.0,
         propagation="delta",
         descent="normalised",
-        identity=1.0,
         background=0.3,
+        warp=1.0,
+        bottleneck_change=0.5,
         supervision="dense",
     ),
 }

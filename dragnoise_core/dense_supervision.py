@@ -40,7 +40,7 @@ class DenseSupervision:
             "targets": points.targets,
             "places": places,
             "source": feature.to(places.dtype),
-            "radius": places.new_full((), moving_radius(points, self.config.supervision_radius)),
+            "radius": moving_radius(points, self.config.supervision_radius),
             "allowed": allowed,
         }
 
@@ -49,12 +49,14 @@ class DenseSupervision:
         return dense_loss(feature, points, **known, grid=self.grid, step_length=self.config.step_length)
 
 
-def moving_radius(points: GridPoints, radius: float) -> float:
-    """Return how far around a handle places move with it, in cells: `radius`, at least 1, for handles on their own.
+def moving_radius(points: GridPoints, radius: float) -> Tensor:
+    """Return how far around each handle places move with it, in cells, [N]: its reach, where it has one.
 
-    Around handles that move as one rigid body it is RIGID_RADIUS of the grid's shorter side, whatever `radius` says.
+    Else `radius`, at least 1, for handles on their own; around handles that move as one rigid body RIGID_RADIUS of the
+    grid's shorter side, whatever `radius` says.
     """
-    return RIGID_RADIUS * min(points.grid) if points.rigid else max(radius, 1)
+    guess = RIGID_RADIUS * min(points.grid) if points.rigid else max(radius, 1)
+    return torch.where(points.reaches.isnan(), guess, points.reaches)
 
 
 def dense_loss(
@@ -74,9 +76,9 @@ def dense_loss(
 
     feature, source: [1, C, H, W]; feature is differentiable, source float32 or wider. points: where the handles,
     [N, 2], are now; each should get `step_length` cells nearer to its target, with what lies around it. places: the
-    map's cells on the grid, [H * W, 2]. radius: how far around a handle, see `moving_share`. allowed: [H * W], where
-    the mask lets the picture change. The differences are means over channels; each counts for as many cells of the
-    grid as its place covers.
+    map's cells on the grid, [H * W, 2]. radius: how far around each handle, [N], see `moving_share`. allowed:
+    [H * W], where the mask lets the picture change. The differences are means over channels; each counts for as many
+    cells of the grid as its place covers.
     """
     origins = carried(places, step_ahead(points, targets, step_length), handles)
     weights = allowed * moving_share(origins, handles, radius)

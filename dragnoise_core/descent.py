@@ -6,6 +6,18 @@ from torch import Tensor
 from .configuration import OptimisationConfig
 
 
+def bounded(bottleneck: Tensor, own: Tensor, bound: float) -> Tensor:
+    """Return a bottleneck whose difference from the level's own has at most `bound` times its root mean square.
+
+    bottleneck, own: [1, C, h, w]. The difference is shortened, not turned; a bound of 0 leaves it as it is.
+    """
+    if not bound:
+        return bottleneck
+    difference = bottleneck - own
+    size, limit = (part.square().mean().sqrt() for part in (difference, bound * own))
+    return own + difference * (limit / size.clamp_min(torch.finfo(size.dtype).tiny)).clamp_max(1)
+
+
 def choose_descent(config: OptimisationConfig, leaf: Tensor) -> torch.optim.Optimizer:
     """Return the optimiser of a leaf that the configuration asks for: Adam or `NormalisedDescent`."""
     if config.descent == "adam":

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .acceleration import Arrivals, replayed
-from .descent import choose_descent
+from .descent import bounded, choose_descent
 from .progress import Callback
 from .source import Source
 from .split_unet import Decoded, Encoded, SplitUNet
@@ -78,6 +78,8 @@ def optimise_bottleneck(
             break
         bottleneck.grad = gradient
         optimiser.step()
+        if config.bottleneck_change:
+            bottleneck.data = bounded(bottleneck.data, level.encoded.bottleneck, config.bottleneck_change)
         trace.losses.append(loss.clone())
         trace.report(callback, partial(_denoised, unet, level, bottleneck.detach()))
     found = bottleneck.detach()

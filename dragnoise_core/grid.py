@@ -18,20 +18,27 @@ class GridPoints:
     """Handle and target points on the supervision grid.
 
     grid: its size in cells. handles, targets: [N, 2], (x, y), cell indices from 0, on the latent's device.
-    rigid: whether the handles go to their targets as one rigid body, see `is_rigid`.
+    rigid: whether the handles go to their targets as one rigid body, see `is_rigid`. reaches: [N], how far around each
+    handle things move with it, NaN where nobody said. pins: [P, 2], what stays.
     """
 
     grid: GridSize
     handles: Tensor
     targets: Tensor
     rigid: bool
+    reaches: Tensor
+    pins: Tensor
 
     @classmethod
     def of(cls, points: DragPoints, latent: Tensor, *, whole: bool) -> "GridPoints":
         """Place points over a latent, [B, C, h, w]; at the nearest cells if `whole`."""
         grid = grid_size(latent)
         handles, targets = (cells.to(latent.device) for cells in points.on_grid(*grid, whole=whole))
-        return cls(grid, handles, targets, is_rigid(*points.on_grid(*grid, whole=False)))
+        scaled = points.scaled(*grid)
+        reaches = torch.tensor([torch.nan if reach is None else reach for reach in scaled.reaches])
+        pins = torch.tensor(scaled.pins).reshape(-1, 2) - 0.5
+        rigid = is_rigid(*points.on_grid(*grid, whole=False))
+        return cls(grid, handles, targets, rigid, reaches.to(handles), pins.to(handles))
 
 
 def grid_size(latent: Tensor) -> GridSize:

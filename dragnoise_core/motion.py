@@ -23,11 +23,12 @@ def is_rigid(handles: Tensor, targets: Tensor) -> bool:
 
 
 def moving_share(origins: Tensor, handles: Tensor, radius: Tensor | float) -> Tensor:
-    """Return how far a place is to take part in the motion, 0 to 1, [M]: exp(-d^2 / 2 radius^2).
+    """Return how far a place is to take part in the motion, 0 to 1, [M]: exp(-d^2 / 2 radius^2), the largest of them.
 
-    origins: where the places' content comes from, [M, 2]; d is their distance to the nearest of the handles, [N, 2].
+    origins: where the places' content comes from, [M, 2]; d is their distance to each of the handles, [N, 2].
+    radius: one for all handles, or [N].
     """
-    exponent = torch.cdist(origins, handles).amin(1).square() / (2 * radius**2)
+    exponent = (torch.cdist(origins, handles).square() / (2 * radius**2)).amin(1)
     # Without the tail: gradients of denormal numbers take a CPU twice the time.
     return torch.exp(-exponent) * (exponent < NEGLIGIBLE)
 

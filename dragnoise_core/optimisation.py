@@ -18,11 +18,12 @@ from .inversion import InversionPath
 from .points import DragPoints
 from .progress import Callback, Progress
 from .propagation import carry
-from .schedule import check_sigmas
-from .source import inverted_source, sampled_source
+from .schedule import check_sigmas, to_variance_preserving
+from .source import inverted_source, sampled_path, sampled_source
 from .split_unet import SplitUNet
 from .supervision import PatchSupervision, latent_mask
 from .trace import Trace
+from .warping import WarpedLook, pinned
 
 SUPERVISIONS = {"patches": PatchSupervision, "dense": DenseSupervision}
 
@@ -70,12 +71,15 @@ def drag(
     mask: Tensor | None = None,
     config: OptimisationConfig = PRESETS["default"],
     path: InversionPath | None = None,
+    warped: Tensor | None = None,
     callback: Callback | None = None,
 ) -> Dragged:
     """As `optimise`, and return where the walk ended: `sample` goes on from there and need not repeat it.
 
-    path: of the inversion that ended in x, see `inversion_path`. Where identity or background are kept, the unedited
-    picture to compare with is taken from it, exactly, and not sampled again. Features it lacks are computed.
+    path: of the inversion that ended in x, see `inversion_path`. Where identity, background or the warp are kept, the
+    unedited picture to compare with is taken from it, exactly, and not sampled. Features it lacks are computed.
+    warped: the latent of the `warped_picture` in model units, [1, 4, H, W]; without it the unedited latent is warped
+    instead, which is softer.
     """
     check_sigmas(sigmas)
     if x.ndim != 4 or len(x) != 1:
@@ -95,11 +99,17 @@ def drag(
         own = unet.encode(x, levels[0]).bottleneck
         return Dragged(trace.edit([(own, own)], [], x, sigmas), x, 0)
     compares = bool(config.compared_steps)
-    if path is not None and compares:
+    if compares:
+        path = path or sampled_path(unet, x, levels, features=steps)
         sources = inverted_source(unet, path, levels, steps)
+        clean = to_variance_preserving(path.latents[-1], levels[-1])
+        threshold = change_threshold(config.background * float(clean.std()), placed, x, allowed)
     else:
         sources = sampled_source(unet, x, levels)
-    keep = partial(keep_identity, threshold=change_threshold(config.background, placed, x, allowed), mask=allowed)
+    allowed = pinned(allowed, placed, x)
+    if compares:
+        keep = partial(keep_identity, threshold=threshold, mask=allowed)
+        look = WarpedLook.of(placed, clean, warped, allowed)
     found: list[tuple[Tensor, Tensor]] = []
     corrections: list[Tensor] = []
     edited = x
@@ -131,6 +141,8 @@ def drag(
             identity = config.identity if step < steps else 0.0
             source_denoised = source.latent - sigma * source.epsilon
             kept = keep(denoised, source_denoised, decoded.feature, source.feature, identity=identity)
+            if config.warp:
+                kept = look.on(kept, source_denoised, config.warp)
             corrections.append(kept - denoised)
             # A prediction that is higher by the correction is an epsilon that is lower by its part of sigma.
             edited = edited + corrections[-1] * (1 - sigma_next / sigma)

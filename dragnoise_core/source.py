@@ -34,6 +34,20 @@ def sampled_source(unet: SplitUNet, x: Tensor, levels: list[float]) -> Iterator[
         x = x + decoded.epsilon * (sigma_next - sigma)
 
 
+def sampled_path(unet: SplitUNet, x: Tensor, levels: list[float], features: int) -> InversionPath:
+    """Return the way on which x, sigma space at levels[0], [1, 4, H, W], is sampled: as that of an inversion.
+
+    features: of so many of its noisiest steps.
+    """
+    latents, kept = [], []
+    for source in sampled_source(unet, x, levels):
+        latents.append(source.latent)
+        if len(kept) < features:
+            kept.append(source.feature)
+    last, sigma, sigma_next = source, levels[-2], levels[-1]
+    return InversionPath([*latents, last.latent + last.epsilon * (sigma_next - sigma)], kept)
+
+
 def inverted_source(unet: SplitUNet, path: InversionPath, levels: list[float], features: int) -> Iterator[Source]:
     """Walk an inversion back, level by level: it ends at the picture itself, and epsilon costs no evaluation.
 

@@ -12,7 +12,8 @@ from ..dragnoise_core.edit import load_edit, save_edit
 from ..dragnoise_core.errors import DragNoiseError
 from ..dragnoise_core.identity import keep_pixels
 from ..dragnoise_core.schedule import ddim_sigmas
-from .host.conversions import decoded, encoded, fitted_mask, padded, to_core_image, to_host_image
+from ..dragnoise_core.warping import warped_picture
+from .host.conversions import decoded, encoded, fitted_mask, one_mask, padded, to_core_image, to_host_image
 from .host.files import content_hash, inside, stored_edits, stored_file
 from .host.inputs import (
     CATEGORY,
@@ -96,12 +97,15 @@ class DragNoiseEdit(io.ComfyNode):
         levels = len(sigmas) - 1
         total = 2 * levels + config.iterations
         progress = NodeProgress(model, total, on_whole, cls.hidden.unique_id, (width, height))
-        clean = encoded(vae, to_host_image(whole))
+        clean, warped = encoded(vae, to_host_image(whole)), None
+        if config.warp:
+            moved = warped_picture(whole.cpu(), clean.cpu(), on_whole, one_mask(mask))
+            warped = encoded(vae, to_host_image(moved))
         run = HostRun(model, positive, sigmas, progress, Speed(acceleration, low_memory))
         run.check(clean)
         noisy, path = run.invert(clean, features=0 if low_memory else config.compared_steps)
         progress.next_phase(levels)
-        dragged = run.drag(noisy, on_whole, mask, config, path)
+        dragged = run.drag(noisy, on_whole, mask, config, path, warped)
         progress.next_phase(config.iterations)
         edit, edited = dragged.edit, run.sample(noisy, dragged.edit, walked=dragged)
         result = decoded(vae, edited)

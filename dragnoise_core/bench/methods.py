@@ -4,6 +4,7 @@ from ..configuration import PRESETS, OptimisationConfig, preset
 from ..errors import DragNoiseError
 from ..optimisation import drag
 from ..sampling import sample
+from ..warping import warped_picture
 from .opponents.drag_diffusion import drag_diffusion
 from .opponents.free_drag import FreeDragSettings, free_drag
 from .tasks import Method, Outcome, Task
@@ -18,7 +19,13 @@ def drag_noise(config: OptimisationConfig) -> Method:
     """Return our method with these settings."""
 
     def method(task: Task) -> Outcome:
-        dragged = drag(task.unet, task.noisy, task.sigmas, task.points, mask=task.mask, config=config, path=task.path)
+        warped = None
+        if config.warp and task.picture is not None:
+            warped = task.encode(warped_picture(task.picture, task.latent, task.points, task.mask))
+        dragged = drag(
+            task.unet, task.noisy, task.sigmas, task.points,
+            mask=task.mask, config=config, path=task.path, warped=warped,
+        )  # fmt: skip
         edit = dragged.edit
         latent = sample(task.unet, dragged.latent, task.sigmas, edit=edit, start=dragged.level)
         return Outcome(latent, edit.iterations, edit.path[-1], bool(edit.iterations and config.background))

@@ -95,7 +95,9 @@ class SceneBench:
         def prepare() -> Task:
             latent = self.model.encode(measures.source)
             path = inversion_path(unet, latent, self.sigmas, features=len(self.sigmas) - 1)
-            return Task(unet, latent, path.latents[0], self.sigmas, points, mask, path)
+            return Task(
+                unet, latent, path.latents[0], self.sigmas, points, mask, path, measures.source, self.model.encode
+            )
 
         # The first call of a method pays for memory and kernels, which is not what an edit costs.
         cold = [name for name in names if name not in self.warm]

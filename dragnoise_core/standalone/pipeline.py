@@ -23,6 +23,7 @@ from ..progress import Callback
 from ..sampling import sample
 from ..schedule import ddim_sigmas, to_variance_preserving
 from ..supervision import latent_mask
+from ..warping import warped_picture
 from .loaded_model import LoadedModel
 
 
@@ -83,11 +84,14 @@ def edit_image(
     if mask is not None:
         latent_mask(mask, torch.empty(1, 1, run.fitted.height // 8, run.fitted.width // 8))  # refuse it before the work
     with run.phase("inversion"):
-        path = run.invert(run.encode(), config.compared_steps)
+        latent = run.encode()
+        path = run.invert(latent, config.compared_steps)
     with run.phase("optimisation"):
+        warped = run.encode_warped(latent, points, mask) if config.warp else None
         dragged = drag(
-            run.unet, path.latents[0], sigmas, points, mask=mask, config=config, path=path, callback=callback
-        )
+            run.unet, path.latents[0], sigmas, points,
+            mask=mask, config=config, path=path, warped=warped, callback=callback,
+        )  # fmt: skip
     return run.finish(path, dragged, reconstruct)
 
 
@@ -135,6 +139,10 @@ class PictureRun:
     def encode(self) -> Tensor:
         """Return the picture's latent, model units, [1, 4, h, w]."""
         return self.model.encode(to_tensor(self.fitted))
+
+    def encode_warped(self, latent: Tensor, points: DragPoints, mask: Tensor | None) -> Tensor:
+        """Return the latent of the picture as the motion alone would leave it. latent: its own, [1, 4, h, w]."""
+        return self.model.encode(warped_picture(to_tensor(self.fitted), latent, points, mask))
 
     def invert(self, latent: Tensor, features: int = 0) -> InversionPath:
         """Return the way of the inversion, with the features of so many of its noisiest steps, without low memory."""

@@ -67,17 +67,23 @@ class HostRun:
         mask: Tensor | None = None,
         config: OptimisationConfig = PRESETS["default"],
         path: InversionPath | None = None,
+        warped: Tensor | None = None,
     ) -> Dragged:
         """Return the edit that drags `points` on the picture of `noisy`, and where the optimisation has walked to.
 
-        mask: the host's MASK. path: of the inversion; another picture's is left alone.
+        mask: the host's MASK. path: of the inversion; another picture's is left alone. warped: the latent of the
+        `warped_picture`; None where there is no picture.
         """
+        if warped is not None:
+            warped = self.model.get_model_object("latent_format").process_in(warped)
 
         def body(unet, latent: Tensor, sigmas: Tensor) -> Dragged:
             own = fitting_path(path, latent, sigmas)
+            look = None if warped is None else warped.to(latent)
             return drag(
-                unet, latent, sigmas, points, mask=one_mask(mask), config=config, path=own, callback=self.progress
-            )
+                unet, latent, sigmas, points,
+                mask=one_mask(mask), config=config, path=own, warped=look, callback=self.progress,
+            )  # fmt: skip
 
         return drag_with(self.model, self.positive, noisy, self.sigmas, body, self.speed)
 

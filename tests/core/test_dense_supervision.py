@@ -17,6 +17,10 @@ GRID = (96, 64)
 HANDLES = torch.tensor([[20.0, 20.0], [40.0, 22.0], [30.0, 44.0]])
 
 
+def placed(handles, targets, rigid=False):
+    return GridPoints(GRID, handles, targets, rigid, torch.full((len(handles),), torch.nan), torch.zeros(0, 2))
+
+
 def turned(points, angle, shift=(0.0, 0.0)):
     turn = torch.tensor([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     return points @ turn + torch.tensor(shift)
@@ -66,8 +70,8 @@ def test_around_points_that_move_rigidly_more_moves_whatever_the_radius_says():
     together, apart = turned(HANDLES, 0.2, (9.0, 4.0)), HANDLES + torch.tensor([[9.0, 0.0], [-9.0, 0.0], [0.0, 9.0]])
     assert is_rigid(HANDLES, together) and not is_rigid(HANDLES, apart)
     for radius, alone in ((6, 6), (0, 1)):
-        assert moving_radius(GridPoints(GRID, HANDLES, together, True), radius) == RIGID_RADIUS * 64
-        assert moving_radius(GridPoints(GRID, HANDLES, apart, False), radius) == alone
+        assert (moving_radius(placed(HANDLES, together, rigid=True), radius) == RIGID_RADIUS * 64).all()
+        assert (moving_radius(placed(HANDLES, apart), radius) == alone).all()
     # Any two points can be turned into place: they must go the same way. One says nothing.
     shifted = HANDLES + torch.tensor([9.0, -4.0])
     assert is_rigid(HANDLES[:2], shifted[:2]) and not is_rigid(HANDLES[:2], turned(HANDLES, 0.5)[:2])
@@ -75,7 +79,7 @@ def test_around_points_that_move_rigidly_more_moves_whatever_the_radius_says():
 
 
 def test_what_is_far_is_far_from_every_path():
-    points = GridPoints(GRID, torch.tensor([[20.0, 30.0]]), torch.tensor([[60.0, 30.0]]), False)
+    points = placed(torch.tensor([[20.0, 30.0]]), torch.tensor([[60.0, 30.0]]))
     far = FAR * min(GRID)
     places = torch.tensor([[20.0, 30.0], [40.0, 30.0], [60.0, 30.0], [40.0, 30.0 + far], [20.0 - 2 * far, 30.0]])
     shares = far_share(places, points)

@@ -41,7 +41,7 @@ def invented_edit(**settings) -> DragEdit:
     )
 
 
-HELD = {"identity": 0.8, "background": 0.001}
+HELD = {"warp": 0.8, "background": 0.001}
 
 
 @pytest.mark.parametrize("held", [{}, HELD])
@@ -116,7 +116,7 @@ def test_sampling_goes_on_where_the_optimisation_ended(held, free_steps):
     _, x = made_edit()
     points = DragPoints.from_pairs([((20, 30), (50, 30))], 64, 64)
     config = preset(
-        "default", iterations=9, drag_steps=3, free_steps=free_steps, **{"identity": 0, "background": 0, **held}
+        "default", iterations=9, drag_steps=3, free_steps=free_steps, **{"warp": 0, "background": 0, **held}
     )
     dragged = drag(ToyUNet(), x, SIGMAS, points, config=config)
     assert dragged.level == (len(SIGMAS) - 1 - free_steps if held else 3)

@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from ...configuration import PRESETS
-from ...drawing import save_picture
+from ...drawing import save_picture, to_tensor
 from ...errors import DragNoiseError
 from ...schedule import ddim_sigmas
 from ...standalone.loaded_model import LoadedModel
@@ -111,7 +111,10 @@ def _drag(model: LoadedModel, folder: Path, out: Path, settings: Settings) -> No
         latent = picture_run.encode()
         path = picture_run.invert(latent)
     with picture_run.phase("method"):
-        task = Task(picture_run.unet, latent, path.latents[0], sigmas, sample.points, sample.mask, path)
+        task = Task(
+            picture_run.unet, latent, path.latents[0], sigmas, sample.points, sample.mask, path,
+            to_tensor(picture_run.fitted), model.encode,
+        )  # fmt: skip
         outcome = find_method(settings.method)(task)
     with picture_run.phase("decoding"):
         picture = picture_run.decode(outcome.latent, latent if outcome.keeps_pixels else None)
