@@ -5,6 +5,7 @@ import os
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -84,6 +85,19 @@ class DragEdit:
     def distances(self) -> Tensor:
         """How far each handle ended from its target, [N], picture pixels, by the method's own tracking."""
         return (self.path[-1] - torch.tensor(self.points.targets)).norm(dim=1)
+
+    def report(self) -> dict[str, Any]:
+        """Return what happened, ready for JSON. Points in the picture's pixels, by the method's own tracking."""
+        ends, distances = self.path[-1].tolist(), self.distances.tolist()
+        rows = zip(self.points.handles, self.points.targets, ends, distances, strict=True)
+        return {
+            "points": [
+                {"start": list(start), "target": list(target), "end": end, "distance": distance}
+                for start, target, end, distance in rows
+            ],
+            "iterations": self.iterations,
+            "changed": self.iterations > 0,
+        }
 
 
 def save_edit(edit: DragEdit, path: str | os.PathLike) -> None:

@@ -26,7 +26,8 @@ from .host.inputs import (
     settings_input,
 )
 from .host.plain_unet import Speed
-from .host.progress import NodeProgress, describe, edit_ui
+from .host.progress import NodeProgress, edit_ui
+from .host.report import for_a_person, for_programs
 from .host.run import HostRun
 from .host.sampling import check_model, noise_table
 
@@ -60,6 +61,7 @@ class DragNoiseEdit(io.ComfyNode):
                 DragEditType.Output(
                     "edit", display_name="edit", tooltip="The optimised bottlenecks and how they came about."
                 ),
+                io.String.Output("json", display_name="json", tooltip="All that is known of the drag, for programs."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -114,7 +116,8 @@ class DragNoiseEdit(io.ComfyNode):
             result = to_host_image(keep_pixels(to_core_image(result).cpu(), whole.cpu(), reconstruction))
         result = result[:, :height, :width]
         progress.finish(points, edit.path, to_picture(to_core_image(result)))
-        return io.NodeOutput(result.cpu(), edit, ui=edit_ui(edit, describe(edit), points))
+        report = for_a_person(edit)
+        return io.NodeOutput(result.cpu(), edit, for_programs(edit), ui=edit_ui(edit, report, points))
 
 
 class DragNoiseSaveEdit(io.ComfyNode):

@@ -15,7 +15,8 @@ from .host.inputs import (
     settings_input,
 )
 from .host.plain_unet import Speed
-from .host.progress import NodeProgress, describe, edit_ui
+from .host.progress import NodeProgress, edit_ui
+from .host.report import for_a_person, for_programs
 from .host.run import HostRun
 from .host.sampling import check_levels, check_model
 
@@ -47,7 +48,8 @@ class DragNoiseOptimize(io.ComfyNode):
                 DragEditType.Output(
                     "edit", display_name="edit", tooltip="The optimised bottlenecks and how they came about."
                 ),
-                io.String.Output("report", display_name="report", tooltip="Every point's way and the distance left."),
+                io.String.Output("report", display_name="report", tooltip="How far each point moved and still is off."),
+                io.String.Output("json", display_name="json", tooltip="All that is known of the drag, for programs."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -74,5 +76,5 @@ class DragNoiseOptimize(io.ComfyNode):
         run.check(samples := latent_samples(latent, model))
         edit = run.drag(samples, points, mask, config, path).edit
         progress.finish(points, edit.path)
-        report = describe(edit)
-        return io.NodeOutput(edit, report, ui=edit_ui(edit, report, points))
+        report = for_a_person(edit)
+        return io.NodeOutput(edit, report, for_programs(edit), ui=edit_ui(edit, report, points))

@@ -44,17 +44,7 @@ class EditResult:
 
     def report(self) -> dict[str, Any]:
         """Return what happened, ready for JSON. Points in the original picture's pixels, by the method's tracking."""
-        points, ends = self.edit.points, self.edit.path[-1].tolist()
-        rows = zip(points.handles, points.targets, ends, self.edit.distances.tolist(), strict=True)
-        return {
-            "points": [
-                {"start": list(start), "target": list(target), "end": end, "distance": distance}
-                for start, target, end, distance in rows
-            ],
-            "iterations": self.edit.iterations,
-            "changed": self.edit.iterations > 0,
-            "seconds": self.seconds,
-        }
+        return {**self.edit.report(), "seconds": self.seconds}
 
 
 def edit_image(

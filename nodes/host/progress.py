@@ -106,24 +106,6 @@ def edit_ui(edit: DragEdit, report: str, points: DragPoints) -> dict[str, tuple[
     return {"text": (report,), "dragnoise_path": (path,)}
 
 
-def describe(edit: DragEdit) -> str:
-    """Return the report of an optimisation: every point's way, and how far it still is from its target."""
-    iterations = f"{edit.iterations} iterations over {len(edit.sigmas)} noise level(s)"
-    if not edit.iterations:
-        iterations = "0 iterations: the points had arrived already, the edit changes nothing"
-    lines = [iterations]
-    ends, distances = edit.path[-1].tolist(), edit.distances.tolist()
-    ways = zip(edit.points.handles, ends, edit.points.targets, distances, strict=True)
-    for number, (handle, end, target, left) in enumerate(ways, 1):
-        lines.append(f"point {number}: {_place(handle)} -> {_place(end)}, target {_place(target)}, {left:.1f} px left")
-    lines.append("distance left: " + ", ".join(f"{left:.1f}" for left in distances) + " px")
-    return "\n".join(lines)
-
-
-def _place(point) -> str:
-    return f"({point[0]:.0f}, {point[1]:.0f})"
-
-
 def _previewer(model):
     """Return the host's previewer; the linear one even when previews are switched off: seeing the drag is the point."""
     latent_format = model.get_model_object("latent_format")
