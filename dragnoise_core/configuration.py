@@ -21,7 +21,6 @@ RANGES = {
     "stop_distance": (0.5, 64.0),
     "mask_weight": (0.0, 1000.0),
     "free_steps": (0, 1000),
-    "identity": (0.0, 1.0),
     "background": (0.0, 10.0),
     "warp": (0.0, 1.0),
     "bottleneck_change": (0.0, 100.0),
@@ -46,7 +45,6 @@ class OptimisationConfig:
     propagation: what later steps get: the optimised bottleneck ("replace") or the difference made ("delta").
     free_steps: the last steps, which keep their own bottleneck.
     descent: "adam", or "normalised" gradient descent, which leaves alone what the loss does not feel.
-    identity: how much of its look a place takes from the places of the unedited picture that it resembles.
     background: places that change less, in the deviations of the picture's latent, return to the unedited picture, as
         does all that is outside the mask; 0 turns it off.
     warp: how much of its look the edited picture takes from the unedited one, warped along the motion.
@@ -67,7 +65,6 @@ class OptimisationConfig:
     propagation: str = "replace"
     free_steps: int = 0
     descent: str = "adam"
-    identity: float = 0.0
     background: float = 0.0
     warp: float = 0.0
     bottleneck_change: float = 0.0
@@ -88,7 +85,7 @@ class OptimisationConfig:
     @property
     def compared_steps(self) -> int:
         """Steps that look at the unedited picture's features, where its inversion is followed; else 0."""
-        return self.drag_steps if self.identity or self.background or self.warp else 0
+        return self.drag_steps if self.background or self.warp else 0
 
 
 PRESETS = {

@@ -7,13 +7,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from .background import change_threshold, keep_background
 from .configuration import PRESETS, OptimisationConfig
 from .dense_supervision import DenseSupervision
 from .edit import DragEdit
 from .errors import DragNoiseError
 from .gradient_steps import Level, optimise_bottleneck
 from .grid import GridPoints, grid_size
-from .identity import change_threshold, keep_identity
 from .inversion import InversionPath
 from .points import DragPoints
 from .progress import Callback, Progress
@@ -53,10 +53,10 @@ def optimise(
     x: noisy latent, sigma space at sigmas[0], [1, 4, H, W]. sigmas: descending, [k + 1]; the first
     `config.drag_steps` levels are optimised, as far as they are not free. points: on the picture that the latent
     shows, at any resolution. mask: [H, W], any size, 1 = may change; None or full = everything may. Points that have
-    arrived already give an edit that changes nothing. Where the configuration keeps identity or background, the
-    remaining levels are walked as well, for their corrections (`keep_identity`). Raises DragNoiseError when the
-    inputs do not fit or the optimisation diverges; whatever `callback` raises passes through and leaves no state
-    behind.
+    arrived already give an edit that changes nothing. Where the configuration keeps background or look, the
+    remaining levels are walked as well, for their corrections (`keep_background`, `WarpedLook`). Raises
+    DragNoiseError when the inputs do not fit or the optimisation diverges; whatever `callback` raises passes through
+    and leaves no state behind.
     """
     return drag(unet, x, sigmas, points, mask=mask, config=config, callback=callback).edit
 
@@ -76,7 +76,7 @@ def drag(
 ) -> Dragged:
     """As `optimise`, and return where the walk ended: `sample` goes on from there and need not repeat it.
 
-    path: of the inversion that ended in x, see `inversion_path`. Where identity, background or the warp are kept, the
+    path: of the inversion that ended in x, see `inversion_path`. Where background or look are kept, the
     unedited picture to compare with is taken from it, exactly, and not sampled. Features it lacks are computed.
     warped: the latent of the `warped_picture` in model units, [1, 4, H, W]; without it the unedited latent is warped
     instead, which is softer.
@@ -108,7 +108,7 @@ def drag(
         sources = sampled_source(unet, x, levels)
     allowed = pinned(allowed, placed, x)
     if compares:
-        keep = partial(keep_identity, threshold=threshold, mask=allowed)
+        keep = partial(keep_background, threshold=threshold, mask=allowed)
         look = WarpedLook.of(placed, clean, warped, allowed)
     found: list[tuple[Tensor, Tensor]] = []
     corrections: list[Tensor] = []
@@ -138,9 +138,8 @@ def drag(
             callback(Progress("sampling", step + 1, len(levels) - 1, lambda denoised=denoised: denoised))
         edited = edited + decoded.epsilon * (sigma_next - sigma)
         if compares:
-            identity = config.identity if step < steps else 0.0
             source_denoised = source.latent - sigma * source.epsilon
-            kept = keep(denoised, source_denoised, decoded.feature, source.feature, identity=identity)
+            kept = keep(denoised, source_denoised)
             if config.warp:
                 kept = look.on(kept, source_denoised, config.warp)
             corrections.append(kept - denoised)

@@ -6,11 +6,11 @@ from dataclasses import replace
 import folder_paths
 from comfy_api.latest import io
 
+from ..dragnoise_core.background import keep_pixels
 from ..dragnoise_core.configuration import PRESETS
 from ..dragnoise_core.drawing import to_picture
 from ..dragnoise_core.edit import load_edit, save_edit
 from ..dragnoise_core.errors import DragNoiseError
-from ..dragnoise_core.identity import keep_pixels
 from ..dragnoise_core.schedule import ddim_sigmas
 from ..dragnoise_core.warping import warped_picture
 from .host.conversions import decoded, encoded, fitted_mask, one_mask, padded, to_core_image, to_host_image

@@ -21,7 +21,7 @@ class DragNoiseApply(io.ComfyNode):
             category=CATEGORY,
             description="Puts an edit on a MODEL, for any sampler node: from the edit's noise level on, the U-Net's "
             "middle block answers with the optimised output, for positive and negative prompts alike, and what keeps "
-            "identity and background is added to the prediction.",
+            "background and look is added to the prediction.",
             inputs=[
                 io.Model.Input("model", tooltip="The same model as for the optimisation."),
                 DragEditType.Input("edit", tooltip="From DragNoise Optimize or DragNoise Load Edit."),

@@ -46,7 +46,7 @@ METHODS: dict[str, Method] = {
 
 
 def find_method(name: str) -> Method:
-    """Return the method of that name, or a preset with settings of its own: "default:identity=0:drag_steps=7".
+    """Return the method of that name, or a preset with settings of its own: "default:warp=0:drag_steps=7".
 
     Raises DragNoiseError, listing the names, when there is none, and for settings that do not exist or fit.
     """

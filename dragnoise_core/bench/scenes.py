@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from ..background import keep_pixels
 from ..demo.loader import load_keypoint_regressor
 from ..demo.scenes import SIZE
 from ..demo.scenes.drags import drag_points
 from ..drawing import save_picture, to_picture
 from ..errors import DragNoiseError
-from ..identity import keep_pixels
 from ..inversion import inversion_path
 from ..points import DragPoints
 from ..schedule import ddim_sigmas

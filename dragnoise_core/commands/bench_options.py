@@ -118,7 +118,7 @@ def _add_scenes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--methods",
         default="nothing,paper,default",
-        help="methods by name, with commas; a preset takes settings, as default:identity=0 (default: %(default)s)",
+        help="methods by name, with commas; a preset takes settings, as default:warp=0 (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed, other drags (default: %(default)s)")
     parser.add_argument("--count", type=int, default=96, help="drags; balanced in multiples of 96 (default: 96)")

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..background import keep_pixels
 from ..configuration import PRESETS, OptimisationConfig
 from ..drawing import to_picture, to_tensor
 from ..edit import DragEdit
 from ..errors import DragNoiseError
-from ..identity import keep_pixels
 from ..images import fit, unfit
 from ..inversion import InversionPath, inversion_path
 from ..optimisation import Dragged, drag

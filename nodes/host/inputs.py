@@ -15,7 +15,7 @@ DragPointsType = io.Custom("DRAG_POINTS")
 DragEditType = io.Custom("DRAG_EDIT")
 DragSettingsType = io.Custom("DRAG_SETTINGS")
 CUSTOM = "custom"
-STEPS = {"learning_rate": 0.001, "background": 0.01, "identity": 0.05, "warp": 0.05}  # of the arrows in the browser
+STEPS = {"learning_rate": 0.001, "background": 0.01, "warp": 0.05}  # of the arrows in the browser
 # What the inputs say; there is one for every field of OptimisationConfig.
 SETTINGS = {
     "iterations": "Gradient steps in all, at most.",
@@ -31,8 +31,6 @@ SETTINGS = {
     "propagation": "What later steps get: the optimised bottleneck (replace) or the difference that was made (delta).",
     "free_steps": "The last steps, which get nothing of the edit: more detail returns, less of the drag stays.",
     "descent": "Adam, or normalised gradient descent, which leaves alone what the drag does not touch.",
-    "identity": "How much of its look every place takes from what it resembles in the unedited picture, up to 1. "
-    "Higher stays nearer to the picture's own colours and detail.",
     "background": "Places that change less than this, in deviations of its latent, return to the unedited picture, "
     "and so does all that is outside the mask. More leaves more of the picture as it was; 0 turns it off, "
     "and in DragNoise Edit also the keeping of the picture's own pixels.",

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from dragnoise_core.background import FAR, FAR_FACTOR, change_threshold, far_share
 from dragnoise_core.dense_supervision import RIGID_RADIUS, dense_loss, moving_radius, sample_places
 from dragnoise_core.grid import GridPoints, cell_centres
-from dragnoise_core.identity import FAR, FAR_FACTOR, change_threshold, far_share
 from dragnoise_core.motion import carried, is_rigid, moving_share
 from dragnoise_core.points import DragPoints
 from dragnoise_core.supervision import sample_patches

@@ -2,17 +2,9 @@ import pytest
 import torch
 from toy_unet import ToyUNet
 
-from dragnoise_core import identity
+from dragnoise_core.background import changed_share, keep_background, keep_pixels
 from dragnoise_core.configuration import preset
 from dragnoise_core.errors import DragNoiseError
-from dragnoise_core.identity import (
-    DISTANCE_WEIGHT,
-    TEMPERATURE,
-    borrowed_look,
-    changed_share,
-    keep_identity,
-    keep_pixels,
-)
 from dragnoise_core.inversion import InversionPath, inversion_path
 from dragnoise_core.optimisation import drag, optimise
 from dragnoise_core.points import DragPoints
@@ -27,50 +19,6 @@ def random(*shape, seed=0, dtype=torch.float64):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def test_looks_are_borrowed_by_the_formula():
-    """softmax((cosine - weight * squared distance) / temperature) over all places, place by place."""
-    feature, source_feature, source = random(1, 5, 3, 4), random(1, 5, 3, 4, seed=1), random(1, 4, 3, 4, seed=2)
-    mean, deviation = source_feature[0].flatten(1).mean(1), source_feature[0].flatten(1).std(1)
-
-    def look(row, column):
-        def unit(features, r, c):
-            vector = (features[0, :, r, c] - mean) / deviation
-            return vector / vector.norm()
-
-        places = [(r, c) for r in range(3) for c in range(4)]
-        scores = torch.stack(
-            [
-                unit(feature, row, column) @ unit(source_feature, r, c)
-                - DISTANCE_WEIGHT * ((r - row) ** 2 + (c - column) ** 2)
-                for r, c in places
-            ]
-        )
-        weights = (scores / TEMPERATURE).softmax(0)
-        return sum(weight * source[0, :, r, c] for weight, (r, c) in zip(weights, places, strict=True))
-
-    borrowed = borrowed_look(feature, source_feature, source)
-    for row, column in ((0, 0), (1, 2), (2, 3)):
-        torch.testing.assert_close(borrowed[0, :, row, column], look(row, column))
-
-
-def test_a_moved_thing_takes_its_look_along():
-    source_feature, source = random(1, 64, 8, 8), random(1, 4, 8, 8, seed=1)
-    feature = source_feature.roll(3, 3)
-    borrowed = borrowed_look(feature, source_feature, source)
-    torch.testing.assert_close(borrowed, source.roll(3, 3), atol=0.02, rtol=0)
-
-
-def test_more_places_than_attend_at_once_give_the_same(monkeypatch):
-    features, source = [random(1, 5, 6, 7, seed=seed) for seed in (0, 1)], random(1, 4, 6, 7, seed=2)
-    whole = borrowed_look(*features, source)
-    monkeypatch.setattr(identity, "QUERIES", 10)
-    torch.testing.assert_close(borrowed_look(*features, source), whole)
-
-
-def test_features_of_another_size_are_fitted_to_the_latent():
-    assert borrowed_look(random(1, 6, 4, 5), random(1, 6, 4, 5, seed=1), random(1, 4, 8, 10)).shape == (1, 4, 8, 10)
-
-
 def test_small_changes_go_back_and_large_ones_stay():
     change = torch.zeros(1, 4, 24, 8)
     change[:, :, :8], change[:, :, 16:] = 0.05, 2.0
@@ -81,14 +29,13 @@ def test_small_changes_go_back_and_large_ones_stay():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
 def test_nothing_is_left_of_a_change_outside_the_mask(dtype):
-    clean, source, feature = (random(1, width, 8, 8, seed=width, dtype=torch.float64).to(dtype) for width in (4, 4, 5))
-    source = source.flip(3)
+    clean, source = (random(1, 4, 8, 8, seed=seed).to(dtype) for seed in (0, 1))
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., :4] = 1
-    kept = keep_identity(clean, source, feature, feature, identity=0.5, threshold=0.1, mask=mask)
+    kept = keep_background(clean, source, threshold=0.1, mask=mask)
     assert torch.equal(kept[..., 4:], source[..., 4:])
     assert (kept[..., :4] != source[..., :4]).all()
-    assert torch.equal(keep_identity(clean, source, feature, feature, identity=0, threshold=None, mask=mask), clean)
+    assert torch.equal(keep_background(clean, source, threshold=None, mask=mask), clean)
 
 
 def test_what_the_mask_forbids_comes_out_as_the_unedited_picture():

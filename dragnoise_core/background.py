@@ -1,4 +1,4 @@
-"""What keeps a picture itself while it is dragged: its own look where things moved, itself where nothing did."""
+"""What keeps a picture as it is where nothing moves while something is dragged: in the latent, and in the pixels."""
 
 import torch
 from torch import Tensor
@@ -6,10 +6,6 @@ from torch.nn import functional
 
 from .grid import GridPoints, cell_centres
 
-# Of the softmax over places: features differ by cosine; nearer places are preferred, by square of the distance.
-TEMPERATURE = 0.05
-DISTANCE_WEIGHT = 0.0008  # for each squared latent cell
-QUERIES = 1024  # places that attend at once: all of a large picture's would fill gigabytes with scores
 CHANGE_RADIUS = 2  # latent cells around a large change that may change as well
 FAR = 0.25  # of the grid's shorter side, from the nearest path: where a change must be larger to stay
 FAR_FACTOR = 3.0, 7.0  # how many times larger, of one point's drag and of several points': one says less of what moves
@@ -17,30 +13,20 @@ VISIBLE = 0.05  # of a pixel's range: a smaller change is not seen
 PIXEL_RADIUS = 8  # pixels around a visible change that change as well, and over which that fades
 
 
-def keep_identity(
-    denoised: Tensor,
-    source: Tensor,
-    feature: Tensor,
-    source_feature: Tensor | None,
-    *,
-    identity: float,
-    threshold: float | Tensor | None,
-    mask: Tensor | None = None,
+def keep_background(
+    denoised: Tensor, source: Tensor, *, threshold: float | Tensor | None, mask: Tensor | None = None
 ) -> Tensor:
-    """Return an edited prediction of the clean latent that looks like the source again, [1, C, H, W].
+    """Return an edited prediction of the clean latent that is the unedited one where nothing moved, [1, C, H, W].
 
     denoised, source: predictions of the edited and of the unedited clean latent at one noise level, [1, C, H, W].
-    feature, source_feature: at the tap, [1, D, h, w]. identity: 0 to 1, how much of the look is borrowed from the
-    places of the source that a place resembles; at 0 no feature is needed. threshold: places that change less, in
-    latent units, return to the source, and so does what the mask, [1, 1, H, W], 1 = may change, forbids; one for all
-    or [1, 1, H, W], see `change_threshold`. None leaves all as it is.
+    threshold: places that change less, in latent units, return to the source, and so does what the mask,
+    [1, 1, H, W], 1 = may change, forbids; one for all or [1, 1, H, W], see `change_threshold`. None leaves all as it
+    is.
     """
-    if identity:
-        denoised = torch.lerp(denoised, borrowed_look(feature, source_feature, source), identity)
-    if threshold is not None:
-        share = changed_share(denoised - source, threshold)
-        denoised = torch.lerp(source, denoised, (share if mask is None else share * mask).to(denoised))
-    return denoised
+    if threshold is None:
+        return denoised
+    share = changed_share(denoised - source, threshold)
+    return torch.lerp(source, denoised, (share if mask is None else share * mask).to(denoised))
 
 
 def change_threshold(
@@ -71,34 +57,6 @@ def far_share(places: Tensor, points: GridPoints) -> Tensor:
     nearest = points.handles + along.clamp(0, 1)[..., None] * motion
     distance = (places[:, None] - nearest).norm(dim=-1).amin(1)
     return 1 - torch.exp(-distance.square() / (2 * (FAR * min(points.grid)) ** 2))
-
-
-def borrowed_look(feature: Tensor, source_feature: Tensor, source: Tensor) -> Tensor:
-    """Return each place's clean latent as the places of the source have it whose features are like its own.
-
-    Attention, with the edited features as queries, the source's as keys and its denoised latent, [1, C, H, W], as
-    values: what reference control does inside a model's own attention, here between the pictures' cells.
-    """
-    size = source.shape[-2:]
-    features = torch.cat((feature, source_feature)).to(torch.promote_types(feature.dtype, torch.float32))
-    if features.shape[-2:] != size:
-        features = functional.interpolate(features, size, mode="bilinear")
-    deviation, mean = torch.std_mean(features[1:], (2, 3), keepdim=True)
-    features = functional.normalize((features - mean) / deviation.clamp_min(1e-6), dim=1).flatten(2).mT
-    # Minus the squared distance of two places is 2 a.b - |b|^2 and a term that the softmax does not feel.
-    places = torch.cartesian_prod(*(torch.arange(side, device=source.device) for side in size)).to(features)
-    places = (places - places.mean(0)) * DISTANCE_WEIGHT**0.5
-    ones, squares = torch.ones_like(places[:, :1]), places.square().sum(1, keepdim=True)
-    queries = torch.cat((features[0], 2 * places, ones), 1)
-    keys = torch.cat((features[1], places, -squares), 1)
-    values = source[0].flatten(1).T.to(features)
-    look = [_attend(some, keys, values) for some in queries.split(QUERIES)]
-    return torch.cat(look).T.reshape(source.shape).to(source)
-
-
-def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    batch = (rows[None, None] for rows in (queries, keys, values))
-    return functional.scaled_dot_product_attention(*batch, scale=1 / TEMPERATURE)[0, 0]
 
 
 def keep_pixels(picture: Tensor, source_picture: Tensor, reconstruction: Tensor) -> Tensor:
