@@ -12,7 +12,7 @@ class BuildWithPicker(build_py):
         super().run()
         if not self.editable_mode:
             target = Path(self.build_lib) / "dragnoise_core" / "commands" / "point_picker"
-            for part in ("model", "view"):
+            for part in ("model", "texts", "view"):
                 shutil.copytree(Path("js/point_picker") / part, target / part, dirs_exist_ok=True)
 
 

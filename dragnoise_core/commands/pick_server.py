@@ -30,7 +30,7 @@ def picker_folder() -> Path:
 def page_files(picture: Image.Image) -> dict[str, bytes]:
     """Return all that the page may read, by its path; nothing else on this machine is ever served."""
     files = {path.name: path.read_bytes() for path in (HERE / "pick_page").iterdir()}
-    for part in ("model", "view"):
+    for part in ("model", "texts", "view"):
         for path in (picker_folder() / part).iterdir():
             files[f"point_picker/{part}/{path.name}"] = path.read_bytes()
     png = io.BytesIO()

@@ -36,7 +36,7 @@ window.drawPicture = (width, height) => {
   return canvas;
 };
 
-window.picker = new PointPicker({ loadMask });
+window.picker = new PointPicker({ loadMask, language: document.documentElement.lang });
 window.commits = 0;
 window.picker.model.subscribe((kind) => (window.commits += kind === "commit"));
 document.getElementById("node").append(window.picker.root);

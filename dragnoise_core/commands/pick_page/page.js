@@ -4,7 +4,7 @@ import { PointPicker } from "./point_picker/view/point_picker.js";
 
 const done = document.getElementById("done");
 const main = document.getElementById("picker");
-const picker = new PointPicker({ canPaint: false });
+const picker = new PointPicker({ canPaint: false, language: navigator.language });
 window.picker = picker;
 
 // The command sees by this connection that the page is open, and ends when it closes.

@@ -11,7 +11,6 @@ import { fileUrl, findPicture } from "./picture_source.js";
  * through links, reroutes, subgraphs, promoted widgets and runs, and no host announces all of these.
  */
 const LOOK_EVERY = 300;
-const NOT_SEEN_YET = "Connect a Preview Image to the same output\nand run, or place a point first.";
 
 export class NodePicker {
   #node;
@@ -27,13 +26,20 @@ export class NodePicker {
     this.#node = node;
     this.#app = app;
     this.#api = api;
-    this.#picker = new PointPicker({ loadMask: (name) => loadMask(name, api) });
+    this.#picker = new PointPicker({
+      loadMask: (name) => loadMask(name, api),
+      language: app.extensionManager?.setting?.get("Comfy.Locale") || undefined,
+    });
     this.#picker.model.subscribe((kind) => kind === "commit" && this.#committed());
     handOnToGraph(this.root, app);
   }
 
   get root() {
     return this.#picker.root;
+  }
+
+  get #texts() {
+    return this.#picker.texts;
   }
 
   get #model() {
@@ -119,7 +125,7 @@ export class NodePicker {
     const file = findPicture(this.#node, this.#app);
     const willCome = isLinked(this.#node, "image");
     const blank = (willCome && this.#model.ownSize) || this.#blankSize();
-    const blankText = willCome ? NOT_SEEN_YET : "No picture is linked.";
+    const blankText = willCome ? this.#texts.pictureNotSeen : this.#texts.noPicture;
     const sight = file ? fileUrl(file, this.#api) : `${blank.width} x ${blank.height}: ${blankText}`;
     if (sight === this.#sight) return;
     this.#sight = sight;
@@ -132,7 +138,7 @@ export class NodePicker {
         if (sight !== this.#sight) return;
         this.#picker.setPicture(picture, { width: picture.naturalWidth, height: picture.naturalHeight });
       },
-      () => sight === this.#sight && this.#picker.say(`${file.filename} cannot be shown.`, true),
+      () => sight === this.#sight && this.#picker.say(this.#texts.pictureNotShown(file.filename), true),
     );
   }
 
@@ -154,7 +160,7 @@ export class NodePicker {
     const source = sourceNode(this.#node, inputIndex(this.#node, "points"), this.#rootGraph);
     const text = source?.widgets?.map((widget) => widget.value).find((value) => typeof value === "string");
     this.#model.load(text ?? "");
-    this.#picker.setReadOnly("The points come from the link.");
+    this.#picker.setReadOnly(this.#texts.linkedPoints);
   }
 
   #committed() {
@@ -175,7 +181,7 @@ export class NodePicker {
         const blob = await this.#picker.mask.toBlob(painted);
         this.#model.maskStored(painted.mask, blob ? await uploadMask(blob, this.#api) : "");
       } catch (error) {
-        this.#picker.say(`The mask could not be stored: ${error.message}.`, true);
+        this.#picker.say(this.#texts.maskNotStored(error.message), true);
         throw new Error(`DragNoise: the painted mask could not be stored: ${error.message}.`, { cause: error });
       }
     }

@@ -18,7 +18,7 @@ export class Gestures {
   #touches = new Map();
   #turning = 0;
 
-  /** picker: {isReadOnly, isFocused, isPanning, focus(), say(text), showMask()}: what the surroundings know and do. */
+  /** picker: {texts, isReadOnly, isFocused, isPanning, focus(), say(text), showMask()}: what the surroundings know and do. */
   constructor(stage, picker) {
     this.#stage = stage;
     this.#model = stage.model;
@@ -112,7 +112,7 @@ export class Gestures {
     const handle = next.pairs[state.pairs.length]?.handle;
     if (!handle || distanceBetween(this.#stage.toView(handle), place) > HIT.mouse * this.#stage.screenPixel) {
       if (handle) this.#model.select(null);
-      else this.#picker.say(`${MAX_PAIRS} pairs are the most; remove one first.`);
+      else this.#picker.say(this.#picker.texts.mostPairs(MAX_PAIRS));
       this.#gesture = null;
       return;
     }
@@ -130,7 +130,7 @@ export class Gestures {
     const pin = next.pins[state.pins.length];
     if (!pin || distanceBetween(this.#stage.toView(pin), place) > HIT.mouse * this.#stage.screenPixel) {
       if (pin) this.#model.select(null);
-      else this.#picker.say(`${MAX_PINS} pins are the most; remove one first.`);
+      else this.#picker.say(this.#picker.texts.mostPins(MAX_PINS));
       this.#gesture = null;
       return;
     }

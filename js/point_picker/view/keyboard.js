@@ -9,7 +9,7 @@ const TURNS = { "[": 1 / 1.1, ",": 1 / 1.1, "]": 1.1, ".": 1.1 };
 const PAN = 24;
 
 /**
- * Handle keys for `picker` ({root, keys, stage, model, gestures, actions, say}). `keys` is the field that holds the
+ * Handle keys for `picker` ({root, keys, stage, model, gestures, actions, say, texts}). `keys` is the field that holds the
  * focus; what also makes sense while a button or the slider has it (Delete, undo, Escape) works from these too, so
  * that the host never takes a Delete in here for one of the node.
  */
@@ -118,13 +118,13 @@ function turn({ model, stage, gestures, actions }, key) {
  * Enter sets a handle in the middle of what is seen; the next Enter its target beside it; arrows move either. With the
  * pins' tool it sets a pin there.
  */
-function placeByKey({ model, stage, gestures, say }) {
+function placeByKey({ model, stage, gestures, say, texts }) {
   if (gestures.isActive) return;
   const { state } = model;
   const middle = stage.toPicture([stage.view.width / 2, stage.view.height / 2]);
   if (stage.settings.tool === "pins") {
     const next = commands.addPin(state, middle);
-    if (next === state) return say(`${MAX_PINS} pins are the most; remove one first.`);
+    if (next === state) return say(texts.mostPins(MAX_PINS));
     model.commit(next);
     return model.select({ index: state.pins.length, end: "pin" });
   }
@@ -139,7 +139,7 @@ function placeByKey({ model, stage, gestures, say }) {
   }
   const next = commands.addHandle(state, middle);
   if (next === state) {
-    say(`${MAX_PAIRS} pairs are the most; remove one first.`);
+    say(texts.mostPairs(MAX_PAIRS));
     return;
   }
   model.commit(next);

@@ -2,6 +2,7 @@
 
 import * as commands from "../model/commands.js";
 import { PickerModel } from "../model/picker_model.js";
+import { textsFor } from "../texts/texts.js";
 import { element, ensureStyleSheet } from "./elements.js";
 import { Gestures } from "./gestures.js";
 import { listenToKeys } from "./keyboard.js";
@@ -16,11 +17,12 @@ export class PointPicker {
   #isPanning = false;
 
   /**
-   * canPaint: whether a mask can be painted, too.
+   * canPaint: whether a mask can be painted, too. language: a tag such as "zh-TW"; other than ours means English.
    * loadMask(name): a promise of the picture that a stored mask's name stands for.
    */
-  constructor({ loadMask, canPaint = true }) {
+  constructor({ loadMask, canPaint = true, language }) {
     ensureStyleSheet();
+    this.texts = textsFor(language);
     this.model = new PickerModel();
     this.settings = { tool: "points", brush: 48, maskVisible: true, canPaint };
     this.mask = new MaskLayer(loadMask, (error, name) => this.#maskLoaded(error, name));
@@ -34,10 +36,10 @@ export class PointPicker {
       readonly: "",
       inputmode: "none",
       autocomplete: "off",
-      "aria-label": "Points on the picture. Enter places, Tab walks over them, arrows move, brackets change a handle's ring, Delete removes.",
+      "aria-label": this.texts.keys,
     });
     this.stage.surface.append(this.keys);
-    const attributes = { role: "group", "aria-label": "Drag points" };
+    const attributes = { role: "group", "aria-label": this.texts.picker };
     this.root = element("div", "dragnoise-picker", attributes, this.#bars.top, this.stage.surface, this.#bars.bottom);
     this.root.addEventListener("mousedown", (event) => this.#keepFocus(event));
     this.root.addEventListener("click", (event) => {
@@ -64,10 +66,7 @@ export class PointPicker {
     this.stage.picture = picture;
     this.stage.blankText = blankText;
     const lost = this.model.setStage(size, otherPicture);
-    if (lost) {
-      const points = lost === 1 ? "1 pair or pin lies" : `${lost} pairs or pins lie`;
-      this.say(`${points} outside this ${size.width} x ${size.height} picture and left; undo brings back.`);
-    }
+    if (lost) this.say(this.texts.lost(lost, `${size.width} x ${size.height}`));
     this.stage.stageChanged();
     this.#refresh();
   }
@@ -183,7 +182,7 @@ export class PointPicker {
   }
 
   #maskLoaded(error, name) {
-    if (error) this.say(`The mask ${name} cannot be shown (${error.message}); paint it again or clear it.`, true);
+    if (error) this.say(this.texts.maskNotShown(name, error.message), true);
     this.stage.render();
   }
 
@@ -202,32 +201,30 @@ export class PointPicker {
   }
 
   #currentMessage() {
-    if (this.model.problem) return { text: `These points cannot be shown: ${this.model.problem}`, isBad: true };
+    if (this.model.problem) return { text: this.texts.notShown(this.model.problem), isBad: true };
     if (this.#readOnly) return { text: this.#readOnly, isBad: false };
-    return this.#notice ?? { text: hint(this.model, this.settings.tool), isBad: false };
+    return this.#notice ?? { text: hint(this.model, this.settings.tool, this.texts), isBad: false };
   }
 }
 
-function hint({ state, selected }, tool) {
-  if (tool === "paint") return "Paint where the picture may change.";
-  if (tool === "erase") return "Erase where it must stay.";
+function hint({ state, selected }, tool, texts) {
+  if (tool === "paint") return texts.paintHint;
+  if (tool === "erase") return texts.eraseHint;
   const pending = commands.pendingIndex(state);
-  if (selected && commands.pointAt(state, selected)) return describePoint(state, selected, pending);
-  if (tool === "pins") return "Press on what should stay where it is.";
-  if (pending >= 0) return `Press where handle ${pending + 1} should go.`;
-  const counts = [counted(state.pairs.length, "pair"), counted(state.pins.length, "pin")].filter(Boolean);
-  return counts.join(", ") || "Press on the picture and drag to where it should go.";
+  if (selected && commands.pointAt(state, selected)) return describePoint(state, selected, pending, texts);
+  if (tool === "pins") return texts.pressPin;
+  if (pending >= 0) return texts.pressTarget(pending + 1);
+  const { pairs, pins } = state;
+  const counts = [pairs.length && texts.pairCount(pairs.length), pins.length && texts.pinCount(pins.length)];
+  return counts.filter(Boolean).join(texts.listed) || texts.pressAndDrag;
 }
 
-function describePoint(state, selected, pending) {
+function describePoint(state, selected, pending, texts) {
   const { index, end } = selected;
   const place = commands.pointAt(state, selected).map((value) => Math.round(value * 10) / 10).join(", ");
   const reach = end === "handle" && state.pairs[index].reach;
-  const around = reach ? `, ring of ${Math.round(reach * 10) / 10} px` : "";
-  const next = end === "handle" && index === pending ? "; press its target" : "";
-  return `${{ handle: "Handle", target: "Target", pin: "Pin" }[end]} ${index + 1} at ${place}${around}${next}`;
-}
-
-function counted(count, name) {
-  return count && `${count} ${name}${count === 1 ? "" : "s"}`;
+  const around = reach ? texts.ringOf(Math.round(reach * 10) / 10) : "";
+  const next = end === "handle" && index === pending ? texts.thenTarget : "";
+  const named = { handle: texts.handleAt, target: texts.targetAt, pin: texts.pinAt }[end];
+  return named(index + 1, place) + around + next;
 }

@@ -5,34 +5,34 @@ import { element, iconButton } from "./elements.js";
 export const MAX_BRUSH = 512;
 
 /**
- * Build both bars for `picker` ({model, stage, settings, actions}). Returns {top, bottom, message, refresh}: refresh
- * brings every button in line with the model and the settings.
+ * Build both bars for `picker` ({model, stage, settings, actions, texts}). Returns {top, bottom, message, refresh}:
+ * refresh brings every button in line with the model and the settings.
  */
-export function buildToolbar({ model, stage, settings, actions }) {
+export function buildToolbar({ model, stage, settings, actions, texts }) {
   const tools = {
-    points: iconButton("points", "Place and move points", "V", () => actions.setTool("points")),
-    pins: iconButton("pin", "Place pins: points that stay", "P, or Shift and press", () => actions.setTool("pins")),
+    points: iconButton("points", texts.points, "V", () => actions.setTool("points")),
+    pins: iconButton("pin", texts.pins, texts.pinsKeys, () => actions.setTool("pins")),
     ...(settings.canPaint && {
-      paint: iconButton("paint", "Paint the mask: where the picture may change", "B", () => actions.setTool("paint")),
-      erase: iconButton("erase", "Erase the mask", "E", () => actions.setTool("erase")),
+      paint: iconButton("paint", texts.paint, "B", () => actions.setTool("paint")),
+      erase: iconButton("erase", texts.erase, "E", () => actions.setTool("erase")),
     }),
   };
-  const reach = iconButton("reach", "Ring around the handle: what moves with it", "R, [ and ]", actions.toggleReach);
-  const remove = iconButton("remove", "Remove the selected pair or pin", "Delete, or right click", actions.remove);
-  const removeAll = iconButton("removeAll", "Remove all points", "", actions.removeAll);
-  const brush = element("input", "", { type: "range", min: "0", max: "100", "aria-label": "Brush size", tabindex: "-1" });
+  const reach = iconButton("reach", texts.reach, texts.reachKeys, actions.toggleReach);
+  const remove = iconButton("remove", texts.remove, texts.removeKeys, actions.remove);
+  const removeAll = iconButton("removeAll", texts.removeAll, "", actions.removeAll);
+  const brush = element("input", "", { type: "range", min: "0", max: "100", "aria-label": texts.brush, tabindex: "-1" });
   brush.addEventListener("input", () => actions.setBrush(brushOfSlider(brush.value)));
-  const invert = iconButton("invert", "Invert the mask", "I", actions.invertMask);
-  const clear = iconButton("clear", "Clear the mask: everything may change", "", actions.clearMask);
-  const eye = iconButton("visible", "Show the mask", "H", actions.toggleMask);
-  const undo = iconButton("undo", "Undo", "Ctrl+Z", actions.undo);
-  const redo = iconButton("redo", "Redo", "Ctrl+Shift+Z", actions.redo);
+  const invert = iconButton("invert", texts.invert, "I", actions.invertMask);
+  const clear = iconButton("clear", texts.clear, "", actions.clearMask);
+  const eye = iconButton("visible", texts.showMask, "H", actions.toggleMask);
+  const undo = iconButton("undo", texts.undo, "Ctrl+Z", actions.undo);
+  const redo = iconButton("redo", texts.redo, "Ctrl+Shift+Z", actions.redo);
   const pointTools = element("div", "dn-group", {}, reach, remove, removeAll);
   const maskTools = element("div", "dn-group", {}, brush, invert, clear, eye);
   const top = element(
     "div",
     "dn-bar",
-    { role: "toolbar", "aria-label": "Points and mask" },
+    { role: "toolbar", "aria-label": texts.pointsAndMask },
     element("div", "dn-group", {}, ...Object.values(tools)),
     pointTools,
     maskTools,
@@ -40,12 +40,12 @@ export function buildToolbar({ model, stage, settings, actions }) {
   );
 
   const message = element("span", "dn-message", { role: "status", "aria-live": "polite" });
-  const zoomOut = iconButton("zoomOut", "Zoom out", "-", () => stage.zoom(0.8));
-  const fit = element("button", "", { type: "button", "aria-label": "Fit the picture", tabindex: "-1" });
-  fit.title = "Fit the picture (0)";
+  const zoomOut = iconButton("zoomOut", texts.zoomOut, "-", () => stage.zoom(0.8));
+  const fit = element("button", "", { type: "button", "aria-label": texts.fit, tabindex: "-1" });
+  fit.title = `${texts.fit} (0)`;
   fit.addEventListener("click", () => stage.fit());
-  const zoomIn = iconButton("zoomIn", "Zoom in", "+", () => stage.zoom(1.25));
-  const bottom = element("div", "dn-bar", { role: "toolbar", "aria-label": "Zoom" }, message, zoomOut, fit, zoomIn);
+  const zoomIn = iconButton("zoomIn", texts.zoomIn, "+", () => stage.zoom(1.25));
+  const bottom = element("div", "dn-bar", { role: "toolbar", "aria-label": texts.zoom }, message, zoomOut, fit, zoomIn);
 
   for (const bar of [top, bottom]) roveFocus(bar);
 
@@ -69,8 +69,8 @@ export function buildToolbar({ model, stage, settings, actions }) {
     showPressed(reach, Boolean(selectedPair?.reach));
     showPressed(eye, settings.maskVisible);
     brush.value = String(sliderOfBrush(settings.brush));
-    brush.title = `Brush: ${Math.round(settings.brush)} px ([ and ])`;
-    brush.setAttribute("aria-valuetext", `${Math.round(settings.brush)} pixels`);
+    brush.title = texts.brushSize(Math.round(settings.brush));
+    brush.setAttribute("aria-valuetext", texts.pixels(Math.round(settings.brush)));
     if (!stopsOf(top).some((stop) => stop.tabIndex === 0)) moveTabStop(top, stopsOf(top)[0]);
     refreshZoom();
   }
