@@ -6,7 +6,7 @@
 import { onNodeEvent } from "./node_events.js";
 
 /** Pixels for the report of each node that has one. */
-const HEIGHTS = { DragNoiseEdit: 76, DragNoiseOptimize: 76, DragNoiseInvert: 28, DragNoiseSaveEdit: 28 };
+const HEIGHTS = { DragNoiseEdit: 92, DragNoiseOptimize: 92, DragNoiseInvert: 28, DragNoiseSaveEdit: 28 };
 const PROPERTY = "dragnoise_report";
 const STYLE = `
   height: 100%; box-sizing: border-box; overflow: auto; padding: 4px 8px; border-radius: 4px;
