@@ -212,8 +212,8 @@ def replayed(unet: SplitUNet, function: partial, encoded: Encoded, *arguments: A
     return function(unet, encoded, *arguments)
 
 
-class Arrivals:
-    """Whether the points have arrived, asked on the device and heard some steps later: no step waits for the answer.
+class Answers:
+    """Whether to stop, asked on the device and heard some steps later: no step waits for the answer.
 
     moment: after `heard` gave True, what was handed in with the first question that was answered with yes.
     """
@@ -223,22 +223,22 @@ class Arrivals:
         self.asked: deque[tuple[int, Tensor, torch.cuda.Event | None, Any]] = deque()
         self.moment: Any = None
 
-    def ask(self, arrived: Tensor, step: int, moment: Any) -> None:
-        """Ask at a step. arrived: a scalar on the device."""
+    def ask(self, stops: Tensor, step: int, moment: Any) -> None:
+        """Ask at a step. stops: a scalar on the device."""
         event = None
-        if arrived.is_cuda:
-            arrived = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(arrived, non_blocking=True)
+        if stops.is_cuda:
+            stops = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(stops, non_blocking=True)
             event = torch.cuda.Event()
             event.record()
-        self.asked.append((step, arrived, event, moment))
+        self.asked.append((step, stops, event, moment))
 
     def heard(self, step: float = math.inf) -> bool:
         """Return whether a question has been answered with yes that was asked long enough before `step`, or at all."""
         while self.moment is None and self.asked and self.asked[0][0] <= step - self.lag:
-            _, arrived, event, moment = self.asked.popleft()
+            _, stops, event, moment = self.asked.popleft()
             if event:
                 event.synchronize()
-            if arrived:
+            if stops:
                 self.moment = moment
         return self.moment is not None
 

@@ -34,6 +34,7 @@ class DragEdit:
     corrections: what is added to the denoised latent at the schedule's first M levels, [M, 4, H, W]; M may be 0.
     path: where each handle point was at every tracking, [T, N, 2], picture pixels; its last row is the end.
     losses: of every gradient step, [I]. points: what was asked for. config: the settings.
+    diverged: how many levels ended with a gradient step that left the finite numbers and was taken back.
     """
 
     bottlenecks: Tensor
@@ -45,6 +46,7 @@ class DragEdit:
     losses: Tensor
     points: DragPoints
     config: OptimisationConfig
+    diverged: int = 0
 
     def __post_init__(self) -> None:
         for name, dimensions in TENSORS.items():
@@ -97,6 +99,7 @@ class DragEdit:
             ],
             "iterations": self.iterations,
             "changed": self.iterations > 0,
+            "diverged": self.diverged,
         }
 
 
@@ -104,6 +107,7 @@ def save_edit(edit: DragEdit, path: str | os.PathLike) -> None:
     """Write `edit` as safetensors. The file appears whole or not at all. Raises DragNoiseError when it cannot."""
     tensors = {name: getattr(edit, name).contiguous() for name in TENSORS}
     description = {"version": VERSION, "points": edit.points.to_json(), "config": asdict(edit.config)}
+    description["diverged"] = edit.diverged
     path = Path(path)
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".dragnoise-") as folder:
@@ -159,4 +163,5 @@ def _from_description(path: Path, description: dict, tensors: dict[str, Tensor])
             f"{path} has version {quoted(description['version'])}, not {VERSION}; update or make the edit again."
         )
     points = DragPoints.from_json(str(description["points"]))
-    return DragEdit(points=points, config=OptimisationConfig(**description["config"]), **tensors)
+    config, diverged = OptimisationConfig(**description["config"]), int(description.get("diverged", 0))
+    return DragEdit(points=points, config=config, diverged=diverged, **tensors)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .acceleration import Arrivals, replayed
+from .acceleration import Answers, replayed
 from .descent import bounded, choose_descent
 from .progress import Callback
 from .source import Source
@@ -51,6 +51,7 @@ def optimise_bottleneck(
     """Return the bottleneck, [1, C, h, w], after gradient steps until arrival or `budget` steps in all, decoded too.
 
     start: the bottleneck before. mask: [1, 1, H, W], 1 = may change. last: track once more after the last step.
+    A step that leaves the finite numbers is taken back, and ends the level: `Trace.diverged` counts it.
     """
     config = trace.config
     known = _prepare(level, trace, supervision, mask)
@@ -64,7 +65,8 @@ def optimise_bottleneck(
         if trace.settled:
             return bottleneck.detach(), decoded
     optimiser = choose_descent(config, bottleneck)
-    arrivals = Arrivals(bottleneck.device)
+    answers = Answers(bottleneck.device)
+    safe = trace.moment(bottleneck)
     while len(trace.losses) < budget:
         looks = len(trace.losses) % config.gradient_steps == 0
         tracks = looks and len(trace.losses) > trace.tracked
@@ -73,8 +75,10 @@ def optimise_bottleneck(
         if tracks:
             trace.move(points)
         if looks:
-            arrivals.ask(trace.arrived(), len(trace.losses), trace.moment(bottleneck))
-        if arrivals.heard(len(trace.losses)):
+            here = trace.moment(bottleneck)
+            answers.ask(trace.arrived() | ~loss.isfinite(), len(trace.losses), (here, safe, loss.isfinite()))
+            safe = here
+        if answers.heard(len(trace.losses)):
             break
         bottleneck.grad = gradient
         optimiser.step()
@@ -83,10 +87,14 @@ def optimise_bottleneck(
         trace.losses.append(loss.clone())
         trace.report(callback, partial(_denoised, unet, level, bottleneck.detach()))
     found = bottleneck.detach()
-    trace.settled = arrivals.heard()
-    if trace.settled:
-        found = trace.back_to(arrivals.moment)
+    if answers.heard():
+        here, safe, finite = answers.moment
+        trace.settled = bool(finite)
+        found = trace.back_to(here) if trace.settled else trace.take_back(safe)
     decoded = unet.decode(level.encoded, found, to_tap=False)
+    if not decoded.feature.isfinite().all():
+        found = trace.take_back(safe)
+        decoded = unet.decode(level.encoded, found, to_tap=False)
     if last and not trace.settled:
         trace.move(_find_points(supervision, decoded.feature, trace.points, known))
     return found, decoded

@@ -23,7 +23,7 @@ class Trace:
 
     wanted: in pixels; placed: the same on the supervision grid. path: [N, 2] on the grid at every tracking, the
     handles first. losses: scalar tensors. tracked: how many gradient steps the last tracking has seen.
-    settled: whether the points had arrived at the level before.
+    settled: whether the points had arrived at the level before. diverged: how many levels a diverging step has ended.
     """
 
     wanted: DragPoints
@@ -33,6 +33,7 @@ class Trace:
     losses: list[Tensor] = field(default_factory=list)
     tracked: int = 0
     settled: bool = False
+    diverged: int = 0
 
     def __post_init__(self) -> None:
         self.path = [self.placed.handles]
@@ -62,6 +63,11 @@ class Trace:
         self.tracked = steps
         return bottleneck
 
+    def take_back(self, moment: Moment) -> Tensor:
+        """As `back_to`, of steps that diverged."""
+        self.diverged += 1
+        return self.back_to(moment)
+
     def report(self, callback: Callback | None, denoised: Callable[[], Tensor]) -> None:
         """Tell the callback of the last step."""
         if callback:
@@ -74,12 +80,13 @@ class Trace:
     ) -> DragEdit:
         """Return the edit of the bottlenecks found, each with its level's own, and of the corrections to x's schedule.
 
-        Raises DragNoiseError when one of them is not finite.
+        Raises DragNoiseError when one of them is not finite, or no gradient step stayed finite.
         """
         bottlenecks, originals = (torch.cat(parts).float() for parts in zip(*found, strict=True))
         corrections = torch.cat(corrections or [x[:0]]).float()
         # Asked where the tensors are: waking a CPU's threads for it can take longer than ten gradient steps.
-        if not torch.stack([part.isfinite().all() for part in (bottlenecks, originals, corrections)]).all():
+        finite = torch.stack([part.isfinite().all() for part in (bottlenecks, originals, corrections)]).all()
+        if not finite or (self.diverged and not self.losses):
             raise DragNoiseError(
                 f"the optimisation diverged at learning rate {self.config.learning_rate}; lower it, or use float32."
             )
@@ -94,4 +101,5 @@ class Trace:
             losses=torch.stack(self.losses).float().cpu() if self.losses else torch.zeros(0),
             points=self.wanted,
             config=self.config,
+            diverged=self.diverged,
         )

@@ -57,6 +57,10 @@ def describe(report: dict[str, Any]) -> str:
     if not report["changed"]:
         lines.append("All points are on their targets already: nothing was changed.")
     lines.append(f"iterations: {report['iterations']}")
+    if report["diverged"]:
+        lines.append(
+            f"Steps diverged at {report['diverged']} noise level(s) and were taken back: lower the rate (--lr)."
+        )
     lines.append("seconds: " + ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in report["seconds"].items()))
     return "\n".join(lines)
 

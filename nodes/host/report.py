@@ -19,6 +19,8 @@ def for_a_person(edit: DragEdit) -> str:
     astray = [point["distance"] > math.dist(point["start"], point["target"]) + 1 for point in points]
     lines = ["Every point arrived." if all(near) else f"{sum(near)} of {len(near)} points arrived."]
     lines += [_line(number, point) for number, point in enumerate(points, 1)]
+    if edit.diverged:
+        lines.append(f"Steps diverged at {edit.diverged} noise level(s) and were taken back: lower learning_rate.")
     if any(astray):
         number = 1 + astray.index(True)
         lines.append(f"Point {number} followed something else: put it on a spot that stands out, or drag less far.")

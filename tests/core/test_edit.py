@@ -50,9 +50,11 @@ HELD = {"warp": 0.8, "background": 0.001}
 def test_a_saved_edit_makes_the_same_picture(tmp_path, drag_steps, propagation, held):
     edit, x = made_edit(drag_steps, propagation=propagation, **held)
     assert len(edit.bottlenecks) == drag_steps
+    edit = replace(edit, diverged=2)
     save_edit(edit, tmp_path / "a.safetensors")
     loaded = load_edit(tmp_path / "a.safetensors")
     assert (loaded.points, loaded.config, loaded.iterations) == (edit.points, edit.config, edit.iterations)
+    assert loaded.diverged == 2
     unet = ToyUNet()
     edited = sample(unet, x, SIGMAS, edit=edit)
     assert torch.equal(sample(unet, x, SIGMAS, edit=loaded), edited)

@@ -4,6 +4,8 @@ import pytest
 import torch
 from toy_unet import ToyUNet
 
+from dragnoise_core import gradient_steps
+from dragnoise_core.acceleration import Answers
 from dragnoise_core.configuration import PRESETS, OptimisationConfig, preset
 from dragnoise_core.errors import DragNoiseError
 from dragnoise_core.optimisation import optimise
@@ -148,7 +150,71 @@ def test_raising_in_the_callback_cancels_and_leaves_nothing():
     assert all(torch.equal(value, before[name]) for name, value in unet.state_dict().items())
 
 
-def test_divergence_is_an_error_and_not_a_picture():
+class Overflowing(ToyUNet):
+    """Numbers overflow, as they do in float16, when the bottleneck has grown beyond a limit."""
+
+    def __init__(self, limit):
+        super().__init__()
+        self.limit = limit
+
+    def decode(self, encoded, bottleneck, *, to_tap):
+        factor = torch.where(bottleneck.detach().abs().max() > self.limit, torch.inf, 1.0)
+        return super().decode(encoded, bottleneck * factor, to_tap=to_tap)
+
+
+@pytest.mark.parametrize("lag", [0, 2])
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_step_that_diverges_is_taken_back_and_counted(name, lag, monkeypatch):
+    monkeypatch.setattr(gradient_steps, "Answers", answers_after(lag))
+    x, config = noisy(), preset(name, iterations=28, stop_distance=0.5, learning_rate=0.3, bottleneck_change=0.0)
+    wild = optimise(ToyUNet(), x, SIGMAS, POINTS, config=config)
+    limit = 0.7 * float(wild.bottlenecks.abs().max())
+    edit = optimise(Overflowing(limit), x, SIGMAS, POINTS, config=config)
+    assert edit.diverged > 0 == wild.diverged
+    assert 0 < edit.iterations < wild.iterations and edit.losses.isfinite().all()
+    assert 0 < (edit.bottlenecks - edit.originals).abs().max() and edit.bottlenecks.abs().max() <= limit
+    assert sample(ToyUNet(), x, SIGMAS, edit=edit).isfinite().all()
+
+
+def answers_after(steps):
+    """Answers that come so many steps late, as those of a GPU do."""
+
+    class Late(Answers):
+        def __init__(self, device):
+            super().__init__(device)
+            self.lag = steps
+
+    return Late
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        preset("paper", learning_rate=0.1, stop_distance=13.0),
+        # Four levels: points that have arrived are looked at again.
+        preset(
+            "default",
+            supervision="patches",
+            drag_steps=4,
+            learning_rate=0.3,
+            stop_distance=13.0,
+            iterations=60,
+            bottleneck_change=0.0,
+        ),
+    ],
+    ids=PRESETS,
+)
+def test_an_arrival_that_is_heard_late_gives_the_same_edit(config, monkeypatch):
+    edits = []
+    for steps in (0, 2):
+        monkeypatch.setattr(gradient_steps, "Answers", answers_after(steps))
+        edits.append(optimise(ToyUNet(), noisy(), SIGMAS, POINTS, config=config))
+    assert 0 < edits[0].iterations < 60, "the drag must end early for this to say anything"
+    for part in ("bottlenecks", "corrections", "path", "losses"):
+        assert torch.equal(getattr(edits[0], part), getattr(edits[1], part)), part
+
+
+def test_divergence_from_the_first_step_on_is_an_error_and_not_a_picture():
     class Exploding(ToyUNet):
         def decode(self, encoded, bottleneck, *, to_tap):
             return super().decode(encoded, bottleneck * float("inf"), to_tap=to_tap)
