@@ -5,8 +5,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from ..errors import DragNoiseError
+from ..images import load_image
 from ..points import DragPoints
-from ..standalone.images import load_image
 from .edit_command import read_points_file
 from .pick_server import PickServer
 from .terminal import note, say

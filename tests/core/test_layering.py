@@ -58,6 +58,8 @@ def test_no_modules_import_each_other_in_a_circle():
         targets = set()
         for level, module, names in relative_imports(path):
             base = (*package[: len(package) - level + 1], *filter(None, module.split(".")))
+            packages = {(*parts[:-1],) for parts in modules}
+            assert base in modules or base in packages, f"{path.name} imports {module}, which is not there"
             # `from .folder import module` as well as `from .module import name`.
             targets |= {target for target in (base, *((*base, one) for one in names)) if target in modules}
         graph[name] = targets
