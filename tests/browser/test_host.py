@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 from frontends import find_frontends
-from host_page import ROOT
+from host_page import ROOT, get
 
 from dragnoise_core.demo.loader import load_keypoint_regressor
 
@@ -382,13 +382,36 @@ def open_start_here(host) -> tuple[str, list]:
     return str(result), host.pairs[0]
 
 
+def test_settings_show_what_is_sent(host):
+    """Choosing a preset fills the widgets; changing one of them makes the preset custom; nothing else is sent."""
+    settings = host.add("DragNoiseSettings", (40, 120))
+    edit = host.add("DragNoiseEdit", (600, 120))
+    host.link(settings, 0, edit, "settings")
+    presets = get(host.url, "/object_info/DragNoiseSettings")["DragNoiseSettings"]["input"]["required"]["preset"][1]
+    presets = presets["presets"]
+    choose = """([id, name, value]) => {
+        const node = app.graph.getNodeById(id);
+        const widget = node.widgets.find((each) => each.name === name);
+        widget.value = value;
+        widget.callback?.(value, app.canvas, node);
+    }"""
+    assert host.prompt_of("DragNoiseSettings") == [{"preset": "default", **presets["default"]}]
+    host.js(choose, [settings, "preset", "paper"])
+    assert host.prompt_of("DragNoiseSettings") == [{"preset": "paper", **presets["paper"]}]
+    host.js(choose, [settings, "iterations", 7])
+    changed = {"preset": "custom", **presets["paper"], "iterations": 7}
+    assert host.prompt_of("DragNoiseSettings") == [changed]
+    host.load(host.stored())
+    assert host.prompt_of("DragNoiseSettings") == [changed]
+
+
 def test_start_here_runs_and_shows_picture_path_report_and_result(host, screenshots):
     """With few steps: what is shown where, not how well it drags."""
     result, (handle, _) = open_start_here(host)
     edit = host.js(
         """() => {
             const edit = app.graph.nodes.find((node) => node.type === "DragNoiseEdit");
-            for (const [name, value] of [["steps", 6], ["iterations", 2]]) {
+            for (const [name, value] of [["steps", 6]]) {
                 for (const node of app.graph.nodes) {
                     const widget = node.widgets?.find((widget) => widget.name === name);
                     if (widget) widget.value = value;
@@ -408,7 +431,7 @@ def test_start_here_runs_and_shows_picture_path_report_and_result(host, screensh
     host.page.wait_for_function(SHOWN_IN_NODE, arg=[edit, 256])
     report = host.page.locator(".dragnoise-report")
     text = report.inner_text()
-    assert re.search(r"point 1: .* px left\ndistance left: ", text)
+    assert re.search(r"point 1: moved .* px left\n", text)
     assert report.bounding_box()["height"] > 40
     if screenshots:
         host.js(
