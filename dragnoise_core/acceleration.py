@@ -37,7 +37,7 @@ class Graphs:
 
     def __init__(self, required: bool = False) -> None:
         self.required = required
-        self.failed = False
+        self.failure: str | None = None
         self.clear()
 
     def clear(self) -> None:
@@ -52,7 +52,7 @@ class Graphs:
         key: names the function together with all that it closes over. The results stay where they are and are written
         over by the next call with this key.
         """
-        if self.failed:
+        if self.failure:
             return function(*arguments)
         key = (key, torch.is_grad_enabled(), *((leaf.shape, leaf.dtype) for leaf in pytree.tree_leaves(arguments)))
         if key not in self.replays:
@@ -81,7 +81,7 @@ class Graphs:
             raise DragNoiseError(f"no CUDA graph of this model can be captured ({reason}); use auto.") from error
         logger.warning("No CUDA graph of this model can be captured (%s): the drag runs without, slower.", reason)
         self.clear()
-        self.failed = True
+        self.failure = reason
 
 
 @cache

@@ -108,6 +108,7 @@ class DragNoiseEdit(io.ComfyNode):
         noisy, path = run.invert(clean, features=0 if low_memory else config.compared_steps)
         progress.next_phase(levels)
         dragged = run.drag(noisy, on_whole, mask, config, path, warped)
+        report = for_a_person(dragged.edit, run.remark)
         progress.next_phase(config.iterations)
         edit, edited = dragged.edit, run.sample(noisy, dragged.edit, walked=dragged)
         result = decoded(vae, edited)
@@ -116,7 +117,6 @@ class DragNoiseEdit(io.ComfyNode):
             result = to_host_image(keep_pixels(to_core_image(result).cpu(), whole.cpu(), reconstruction))
         result = result[:, :height, :width]
         progress.finish(points, edit.path, to_picture(to_core_image(result)))
-        report = for_a_person(edit)
         return io.NodeOutput(result.cpu(), edit, for_programs(edit), ui=edit_ui(edit, report, points))
 
 

@@ -76,5 +76,5 @@ class DragNoiseOptimize(io.ComfyNode):
         run.check(samples := latent_samples(latent, model))
         edit = run.drag(samples, points, mask, config, path).edit
         progress.finish(points, edit.path)
-        report = for_a_person(edit)
+        report = for_a_person(edit, run.remark)
         return io.NodeOutput(edit, report, for_programs(edit), ui=edit_ui(edit, report, points))

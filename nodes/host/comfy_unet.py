@@ -75,6 +75,7 @@ class ComfySplitUNet:
         Raises DragNoiseError when several conditionings or a part of the picture only are active at `sigma`.
         """
         heard = _Heard(x, guests_of(self.guider.model_patcher))
+        self.weights.pause()
         options = comfy.model_patcher.create_model_options_clone(self.extra_args["model_options"])
         add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, heard.listen, options, is_model_options=True)
         levels = x.new_full((len(x),), sigma)

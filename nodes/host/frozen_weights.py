@@ -30,19 +30,20 @@ class FrozenWeights:
         self.stand_ins: dict[torch.nn.Parameter, tuple[int, torch.nn.Parameter]] = {}
         self.resident: ResidentWeights | None = None
         self.whole = False
+        self.paused: list[torch.nn.Module] = []
 
     @contextlib.contextmanager
     def held(self, unet: UNetModel, device: torch.device, dtype: torch.dtype, whole: bool = False) -> Iterator[None]:
         """Keep on the GPU, while this lasts, what the host makes anew at every use or might take away.
 
         whole: of all the U-Net, every weight, also those that the host loads elsewhere each time; else the decoder's.
-        Raises as `ResidentWeights.take` does.
+        May run out of memory.
         """
         if self.resident is None:
             self.resident = ResidentWeights(device, dtype)
         self.whole = whole
+        decoder = [module for root in (unet.output_blocks, unet.out) for module in root.modules()]
         try:
-            decoder = [module for root in (unet.output_blocks, unet.out) for module in root.modules()]
             if whole:
                 relaid = {module for module in decoder if self.channels_last and isinstance(module, torch.nn.Conv2d)}
                 for module in unet.modules():
@@ -51,7 +52,13 @@ class FrozenWeights:
             self.resident.take(unet.modules() if whole else decoder)
             yield
         finally:
-            self.whole = False
+            self.whole, self.paused = False, []
+            self.resident.release()
+
+    def pause(self) -> None:
+        """Give the pages back until the stand-ins are next in place: the host warns of pins that others hold."""
+        if self.resident is not None and self.resident.pinned:
+            self.paused = list(self.resident.pinned)
             self.resident.release()
 
     @contextlib.contextmanager
@@ -61,6 +68,9 @@ class FrozenWeights:
         Gradients stay as the caller has them: leaving alone would turn them on. foreign_tensors: patches or weight
         functions hold inference tensors.
         """
+        if self.paused:
+            self.resident.take(self.paused)
+            self.paused = []
         gradient = torch.is_grad_enabled()
         tensors = _NormalTensors() if foreign_tensors else contextlib.nullcontext()
         with torch.inference_mode(False), torch.set_grad_enabled(gradient), self._without_gradient(unet), tensors:

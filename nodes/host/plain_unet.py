@@ -173,12 +173,17 @@ AUTOMATIC = Speed()
 class HeldGraphs:
     """The CUDA graphs of a MODEL, from one node to the next, as long as the host keeps its weights where they are.
 
-    remark: why the last run went without them, where that is for want of memory; for the report.
+    shortage: what the GPU's memory was too small for in the last run.
     """
 
     def __init__(self) -> None:
-        self.remark: str | None = None
+        self.shortage: str | None = None
         self.drop()
+
+    @property
+    def remark(self) -> str | None:
+        """Return why the last run went without graphs, where they were to be, for the report."""
+        return self.shortage or (self.graphs and self.graphs.failure)
 
     @classmethod
     def of(cls, model) -> "HeldGraphs":
@@ -207,7 +212,7 @@ class HeldGraphs:
         room: bytes of GPU memory that the run needs beside the weights. gradient: the run needs one. Raises
         DragNoiseError as `choose_graphs` does.
         """
-        self.remark = None
+        self.shortage = None
         dynamic = is_dynamic(unet.unet)
         weights = () if dynamic else (weight.data_ptr() for weight in unet.unet.parameters())
         captured = (speed, unet.model.current_weight_patches_uuid, unet.model.model_sampling, *weights)
@@ -215,13 +220,13 @@ class HeldGraphs:
             self.drop()
             obstacle = _obstacle(unet.unet)
             if obstacle is None and dynamic and speed.acceleration != "eager":
-                obstacle = self.remark = _shortage(unet, room)
+                obstacle = self.shortage = _shortage(unet, room)
             self.graphs = choose_graphs(
                 speed.acceleration, unet.unet, obstacle, device=unet.device if dynamic else None
             )
             # Graphs read the stand-ins and the table of noise levels, so these stay as long.
             self.weights, self.sampling = FrozenWeights(channels_last=not speed.low_memory), unet.sampling
-            self.captured = captured if self.remark is None else None
+            self.captured = captured if self.shortage is None else None
         if self.graphs is not None and dynamic:
             self._hold_whole(unet, speed, stay)
         if self.graphs is None:
@@ -239,7 +244,7 @@ class HeldGraphs:
             self.drop()
             if not is_out_of_memory(error) or speed.acceleration == "cudagraph":
                 raise
-            self.remark = "the weights do not all fit into the GPU's memory"
+            self.shortage = "the weights do not all fit into the GPU's memory"
             return
         places = self.weights.places()
         if places != self.places:

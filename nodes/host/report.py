@@ -9,8 +9,11 @@ from ...dragnoise_core.edit import DragEdit
 CELL = 2  # picture pixels to a cell, in which settings count
 
 
-def for_a_person(edit: DragEdit) -> str:
-    """Return how far each point moved and still is from its target, and what to turn if that is not right."""
+def for_a_person(edit: DragEdit, remark: str | None = None) -> str:
+    """Return how far each point moved and still is from its target, and what to turn if that is not right.
+
+    remark: why the run went without CUDA graphs, where there is a reason.
+    """
     points = edit.report()["points"]
     if not edit.iterations:
         said = ["Nothing to do: every point is at its target already, and the picture stays as it was."]
@@ -28,6 +31,8 @@ def for_a_person(edit: DragEdit) -> str:
         lines.append("Not far enough? Raise iterations, then learning_rate, on DragNoise Settings; then strength.")
     else:
         lines.append("Not right? Something else moved: paint a mask. It looks different: lower learning_rate.")
+    if remark:
+        lines.append(f"It ran without CUDA graphs, slower: {remark}.")
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ the same page would take away. Quantised weights are tensor subclasses without a
 import contextlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import comfy.model_management
 import comfy.ops
@@ -18,6 +19,9 @@ from torch import Tensor
 from torch.nn import Module, Parameter
 
 from ...dragnoise_core.errors import DragNoiseError
+
+with contextlib.suppress(ImportError):  # hosts without dynamic VRAM
+    import comfy_aimdo.model_vbar as vbar
 
 PAGE = 32 * 2**20
 PLAIN = (Parameter, Tensor)
@@ -52,7 +56,8 @@ class ResidentWeights:
         self.dtype = dtype
         self.pinned: dict[Module, dict[str, Parameter]] = {}
         self.made: dict[Module, dict[str, Parameter]] = {}
-        self.pins: list[tuple[Module, tuple]] = []
+        self.pages: dict[Module, tuple[tuple, dict[str, Parameter]]] = {}  # pinned before, and where
+        self.pins: list[tuple[Module, Callable[[], None]]] = []
         self.counted: bool | None = None
 
     def of(self, module: Module) -> dict[str, Parameter] | None:
@@ -85,20 +90,22 @@ class ResidentWeights:
 
     def _release(self, wanted: Callable[[Module], bool]) -> None:
         kept = []
-        for module, state in self.pins:
+        for module, unpin in self.pins:
             if wanted(module):
-                comfy.ops.uncast_bias_weight(module, None, None, state)
+                unpin()
             else:
-                kept.append((module, state))
+                kept.append((module, unpin))
         self.pins = kept
 
     def _take(self, module: Module) -> None:
+        if self._take_again(module):
+            return
         weights, state = self._cast(module)
         if state is None:
             self.made[module] = {name: _parameter(_plain(weight)) for name, weight in weights.items()}
             return
-        # Pinned until this is through: another exception on the way must not leave the pin behind.
-        self.pins.append((module, state))
+        # Before anything else can fail, so that no pin is left behind.
+        self.pins.append((module, partial(comfy.ops.uncast_bias_weight, module, None, None, state)))
         if not self._in_page(module, weights) and _is_pin(state):
             # The host answers a fault with what it has just computed, and keeps that in the page, as its rounding
             # is there: the second answer is the page, unless the weights are made at every use.
@@ -106,11 +113,26 @@ class ResidentWeights:
             comfy.ops.uncast_bias_weight(module, None, None, second)
         if self._in_page(module, weights) and _is_pin(state) and self._counts_pins(module):
             self.pinned[module] = {name: _parameter(weight) for name, weight in weights.items()}
+            self.pages[module] = module._v, self.pinned[module]
             return
         # Nothing of it may be in a page or in a buffer that the next layer writes over.
-        copies = {name: _parameter(_plain(weight).clone()) for name, weight in weights.items()}
-        self.made[module] = copies
+        self.made[module] = {name: _parameter(_plain(weight).clone()) for name, weight in weights.items()}
         self._release(lambda pinned: pinned is module)
+
+    def _take_again(self, module: Module) -> bool:
+        """Pin a page that was pinned before, if it still holds what the host has put there for this layer."""
+        place, stand_ins = self.pages.get(module, (None, None))
+        if place is None or place is not getattr(module, "_v", None):
+            return False
+        signature = vbar.vbar_fault(place)
+        if signature is None:
+            return False
+        if not vbar.vbar_signature_compare(signature, module._v_signature):
+            vbar.vbar_unpin(place)
+            return False
+        self.pins.append((module, partial(vbar.vbar_unpin, place)))
+        self.pinned[module] = stand_ins
+        return True
 
     def _cast(self, module: Module) -> tuple[dict[str, Tensor], tuple | None]:
         """Return a layer's weights as it would use them, and what the host wants back after the use, if anything."""
@@ -126,13 +148,11 @@ class ResidentWeights:
     def _counts_pins(self, module: Module) -> bool:
         """Return whether a pin outlasts that somebody else pins and releases the same page. `module` is pinned."""
         if self.counted is None:
-            from comfy_aimdo.model_vbar import vbar_fault, vbar_unpin
-
-            vbar, start, _ = module._v
-            if vbar_fault(module._v) is None:
+            pages, start, _ = module._v
+            if vbar.vbar_fault(module._v) is None:
                 return False
-            vbar_unpin(module._v)
-            self.counted = bool(vbar.get_residency()[(start - vbar.base_addr) // PAGE] & 2)
+            vbar.vbar_unpin(module._v)
+            self.counted = bool(pages.get_residency()[(start - pages.base_addr) // PAGE] & 2)
         return self.counted
 
 

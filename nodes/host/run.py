@@ -19,7 +19,7 @@ from .comfy_unet import WholeUNet
 from .conversions import MODEL_REMEDY, finite, fitting_path, one_mask
 from .guests import check_decoder, check_guidance, check_prompts
 from .patches import apply_edit
-from .plain_unet import AUTOMATIC, Speed
+from .plain_unet import AUTOMATIC, HeldGraphs, Speed
 from .sampling import check_model, denoise, drag_with, invert_with, noise_table, runs_plainly
 
 
@@ -106,6 +106,11 @@ class HostRun:
 
         end = drag_with(self.model, self.positive, noisy, self.sigmas, body, self.speed, gradient=False)
         return finite(self._host_latent(end), "sampling", MODEL_REMEDY)
+
+    @property
+    def remark(self) -> str | None:
+        """Return why the last run went without CUDA graphs, where that was for want of memory."""
+        return HeldGraphs.of(self.model).remark
 
     def _host_latent(self, latent: Tensor) -> Tensor:
         scaled = self.model.get_model_object("latent_format").process_out(latent.float())

@@ -183,7 +183,7 @@ def function(x):
     return torch.autograd.grad(loss, [doubled])[0]
 
 graphs = Graphs()
-print([graphs.run("gradient", function, torch.ones(2, device="cuda")).tolist() for _ in range(2)], graphs.failed)
+print([graphs.run("gradient", function, torch.ones(2, device="cuda")).tolist() for _ in range(2)], bool(graphs.failure))
 """
 
 

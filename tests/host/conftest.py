@@ -1,7 +1,9 @@
 """The host in this process, on the CPU, with the pack loaded as the host loads it."""
 
 import importlib.util
+import logging
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -36,3 +38,28 @@ def inference_mode():
     """The host runs every prompt in inference mode."""
     with torch.inference_mode():
         yield
+
+
+class Blame(logging.Handler):
+    """Keeps the host's warnings that were logged while the pack was calling it."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.found = []
+
+    def emit(self, record):
+        files = (frame.filename for frame in traceback.extract_stack())
+        if record.name == "root" and any(
+            file.startswith((f"{PACK}/nodes", f"{PACK}/dragnoise_core")) for file in files
+        ):
+            self.found.append(record.getMessage())
+
+
+@pytest.fixture(autouse=True)
+def no_warning_of_the_hosts():
+    """The pack gives the host no reason to warn."""
+    blame = Blame()
+    logging.getLogger().addHandler(blame)
+    yield
+    logging.getLogger().removeHandler(blame)
+    assert not blame.found

@@ -50,6 +50,12 @@ class PlayedVRAM:
         self.vbars: list[Pages] = []
         self.serial = itertools.count(1)
         self.failed_faults = 0
+        self.warnings = 0
+
+    def analyze(self, device=None) -> int:
+        """vbars_analyze: how much is loaded. Warns, on a GPU, of every page that is pinned just now."""
+        self.warnings += self.pinned
+        return self.resident * PAGE
 
     def evict(self) -> int:
         """Take back every page that nobody has pinned; return how many."""
@@ -189,7 +195,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> PlayedVRAM:
     monkeypatch.setattr(vbar, "ModelVBAR", type("ModelVBAR", (Pages,), {"vram": vram}))
     for function in (vbar_fault, vbar_unpin, vbar_signature_compare):
         monkeypatch.setattr(vbar, function.__name__, function)
-    monkeypatch.setattr(vbar, "vbars_analyze", lambda device=None: vram.resident * PAGE)
+    monkeypatch.setattr(vbar, "vbars_analyze", vram.analyze)
     monkeypatch.setattr(comfy_aimdo.torch, "aimdo_to_tensor", aimdo_to_tensor)
     monkeypatch.setattr(comfy_aimdo.host_buffer, "HostBuffer", HostBuffer)
     monkeypatch.setattr(comfy_aimdo.vram_buffer, "VRAMBuffer", CastBuffer)

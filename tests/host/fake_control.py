@@ -9,6 +9,7 @@ SKIPS = [(32, 1), (32, 1), (32, 2), (64, 2), (64, 4), (64, 4)]
 class FakeControl:
     extra_hooks = None
     previous_controlnet = None
+    multigpu_clones: dict = {}
 
     def __init__(self, parts=("output", "middle")):
         self.parts = parts

@@ -125,9 +125,10 @@ def test_an_edit_step_by_step(host, family):
     # The picker sees the path grow as well.
     assert run.paths and run.paths[0]["node"] == "optimize"
     assert json.loads(run.paths[0]["path"])["path"][0] == path["path"][1]
-    # A bar that moves at every step, and pictures although previews are switched off on this server.
-    assert [value for node, value, _ in run.progress if node == "optimize" and value] == [1, 2, 3, 4, 5, 6]
-    assert [value for node, value, _ in run.progress if node == "sample" and value] == [1, 2, 3, 4, 5, 6, 7]
+    # A bar that moves with the steps, of which newer hosts leave some out, and pictures although previews are off here.
+    for node, last in (("optimize", 6), ("sample", 7)):
+        values = [value for name, value, _ in run.progress if name == node and value]
+        assert values == sorted(values) and values[-1] == last and len(values) > 1
     assert run.previews >= 3
     unedited = host.run(without_edit(graph(family=family)))
     assert unedited.outputs["measure"]["text"] != run.outputs["measure"]["text"]
