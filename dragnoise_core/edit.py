@@ -163,5 +163,13 @@ def _from_description(path: Path, description: dict, tensors: dict[str, Tensor])
             f"{path} has version {quoted(description['version'])}, not {VERSION}; update or make the edit again."
         )
     points = DragPoints.from_json(str(description["points"]))
-    config, diverged = OptimisationConfig(**description["config"]), int(description.get("diverged", 0))
+    config, diverged = _config(description["config"]), int(description.get("diverged", 0))
     return DragEdit(points=points, config=config, diverged=diverged, **tensors)
+
+
+def _config(settings: dict) -> OptimisationConfig:
+    # Version 0.1 had two settings that are gone, and another word; what applies an edit is still there.
+    settings = {name: value for name, value in {**settings}.items() if name not in ("template", "identity")}
+    if settings.get("supervision") == "lattice":
+        settings["supervision"] = "dense"
+    return OptimisationConfig(**settings)

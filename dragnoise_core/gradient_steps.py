@@ -8,7 +8,6 @@ The formulas of the paper (DragNoise, Liu et al. 2024, sections 3.3 and 3.4) and
 The preset "paper" sets what it needs of them; where the published code differs from the paper it follows the code.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,22 +17,11 @@ from torch import Tensor
 from .acceleration import Answers, replayed
 from .descent import bounded, choose_descent
 from .progress import Callback
-from .source import Source
+from .source import Level
 from .split_unet import Decoded, Encoded, SplitUNet
-from .supervision import FLOAT16_LOSS_SCALE, Supervision, mask_loss, sample_patches
+from .supervision import FLOAT16_LOSS_SCALE, Supervision, mask_term, prepare_mask_term, sample_patches
 from .trace import Trace
 from .tracking import track
-
-
-@dataclass(frozen=True, eq=False)
-class Level:
-    """One noise level: the edited latent, [1, 4, H, W], its encoding, and the unedited picture there."""
-
-    edited: Tensor
-    encoded: Encoded
-    source: Source
-    sigma: float
-    sigma_next: float
 
 
 def optimise_bottleneck(
@@ -117,7 +105,7 @@ def _track_and_supervise(
         points = _find_points(supervision, decoded.feature.detach(), points, known)
     loss = supervision.loss(decoded.feature, points, known["supervision"])
     if known["mask"]:
-        loss = loss + supervision.config.mask_weight * _mask_term(decoded.epsilon, **known["mask"])
+        loss = loss + supervision.config.mask_weight * mask_term(decoded.epsilon, **known["mask"])
     scale = FLOAT16_LOSS_SCALE if decoded.feature.dtype == torch.float16 else 1.0
     (gradient,) = torch.autograd.grad(loss * scale, [leaf])
     return points.detach(), loss.detach(), gradient.contiguous()
@@ -132,26 +120,14 @@ def _prepare(level: Level, trace: Trace, supervision: Supervision, mask: Tensor 
         "mask": {},
     }
     if mask is not None and trace.config.mask_weight:
-        known["mask"] = {
-            "mask": mask,
-            "change": level.edited - level.source.latent,
-            "source_epsilon": level.source.epsilon,
-            "step": level.edited.new_full((), level.sigma_next - level.sigma),
-            "sigma_next": level.edited.new_full((), level.sigma_next),
-        }
+        step = (level.sigma, level.sigma_next)
+        known["mask"] = prepare_mask_term(mask, level.edited, level.source.latent, level.source.epsilon, step)
     return known
 
 
 def _find_points(supervision: Supervision, feature: Tensor, points: Tensor, known: dict[str, Any]) -> Tensor:
     radius, whole = supervision.config.tracking_radius, supervision.whole_cells
     return track(feature, known["reference"], points, radius, supervision.grid, whole=whole)
-
-
-def _mask_term(
-    epsilon: Tensor, mask: Tensor, change: Tensor, source_epsilon: Tensor, step: Tensor, sigma_next: Tensor
-) -> Tensor:
-    # Differences first: the latents are large beside what the edit changes.
-    return mask_loss(change + (epsilon - source_epsilon) * step, mask, sigma_next)
 
 
 def _denoised(unet: SplitUNet, level: Level, bottleneck: Tensor) -> Tensor:

@@ -12,14 +12,14 @@ from .configuration import PRESETS, OptimisationConfig
 from .dense_supervision import DenseSupervision
 from .edit import DragEdit
 from .errors import DragNoiseError
-from .gradient_steps import Level, optimise_bottleneck
+from .gradient_steps import optimise_bottleneck
 from .grid import GridPoints, grid_size
 from .inversion import InversionPath
 from .points import DragPoints
 from .progress import Callback, Progress
 from .propagation import carry
 from .schedule import check_sigmas, to_variance_preserving
-from .source import inverted_source, sampled_path, sampled_source
+from .source import Level, inverted_source, sampled_path, sampled_source
 from .split_unet import SplitUNet
 from .supervision import PatchSupervision, latent_mask
 from .trace import Trace

@@ -25,6 +25,17 @@ class Source:
     encoded: Encoded | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Level:
+    """One noise level: the edited latent, [1, 4, H, W], its encoding, and the unedited picture there."""
+
+    edited: Tensor
+    encoded: Encoded
+    source: Source
+    sigma: float
+    sigma_next: float
+
+
 def sampled_source(unet: SplitUNet, x: Tensor, levels: list[float]) -> Iterator[Source]:
     """Sample the unedited picture from x, sigma space at levels[0], [1, 4, H, W], level by level."""
     for sigma, sigma_next in pairwise(levels):

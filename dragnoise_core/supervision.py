@@ -116,6 +116,32 @@ def mask_loss(change: Tensor, mask: Tensor, sigma: float | Tensor) -> Tensor:
     return (change * (1 - mask)).abs().sum() / (1 + sigma**2) ** 0.5
 
 
+def prepare_mask_term(
+    mask: Tensor, edited: Tensor, source: Tensor, source_epsilon: Tensor, step: tuple[float, float]
+) -> dict[str, Tensor]:
+    """Return what `mask_term` needs beside epsilon and stays the same during one level's steps, as tensors.
+
+    mask: [1, 1, H, W]. edited, source: the edited and the unedited latent, sigma space, [1, 4, H, W]; source_epsilon:
+    of the unedited one. step: sigma and sigma_next.
+    """
+    sigma, sigma_next = step
+    return {
+        "mask": mask,
+        "change": edited - source,
+        "source_epsilon": source_epsilon,
+        "sigma_step": edited.new_full((), sigma_next - sigma),
+        "sigma_next": edited.new_full((), sigma_next),
+    }
+
+
+def mask_term(
+    epsilon: Tensor, mask: Tensor, change: Tensor, source_epsilon: Tensor, sigma_step: Tensor, sigma_next: Tensor
+) -> Tensor:
+    """Return the mask loss after the step that epsilon, [1, 4, H, W], takes; the rest is prepared."""
+    # Differences first: the latents are large beside what the edit changes.
+    return mask_loss(change + (epsilon - source_epsilon) * sigma_step, mask, sigma_next)
+
+
 def latent_mask(mask: Tensor, latent: Tensor) -> Tensor | None:
     """Return `mask` at the latent's size, [1, 1, h, w], on its device; None for a full mask, which forbids nothing.
 

@@ -178,6 +178,16 @@ def good_description():
     return {"version": 1, "points": edit.points.to_json(), "config": edit.config.__dict__}
 
 
+def test_an_edit_of_version_0_1_is_read(tmp_path):
+    description = good_description()
+    description["config"] = {**description["config"], "template": "original", "identity": 1.0, "supervision": "lattice"}
+    for name in ("warp", "bottleneck_change"):
+        del description["config"][name]
+    write(tmp_path / "edit.safetensors", {"dragnoise-edit": json.dumps(description)})
+    loaded = load_edit(tmp_path / "edit.safetensors")
+    assert loaded.config.supervision == "dense" and loaded.diverged == 0
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
