@@ -13,6 +13,7 @@ from dragnoise_pack.dragnoise_core.configuration import preset
 from dragnoise_pack.dragnoise_core.demo.loader import load_keypoint_regressor
 from dragnoise_pack.dragnoise_core.demo.scenes.drags import drag_points, example_drags
 from dragnoise_pack.dragnoise_core.drawing import to_tensor
+from find_host import PACK
 from PIL import Image
 from real_host import RealHost, Refused
 
@@ -103,6 +104,24 @@ def test_every_node_is_registered_as_agreed(host):
         interface[name] = {"inputs": kinds, "outputs": node["output"], "output_names": node["output_name"]}
     # Saved workflows hold widget values by their order, so the order counts as well.
     assert json.dumps(interface) == json.dumps(json.loads(INTERFACE.read_text()))
+
+
+def test_the_texts_in_other_languages_are_served_and_the_english_ones_are_the_nodes_own(host):
+    served = host.get("/i18n")
+    languages = [path.name for path in (PACK / "locales").iterdir()]
+    assert len(languages) == 5
+    for language in languages:
+        file = PACK / "locales" / language / "nodeDefs.json"
+        assert served[language]["nodeDefs"].items() >= json.loads(file.read_text(encoding="utf-8")).items()
+    nodes = host.get("/object_info")
+    for name, texts in served["en"]["nodeDefs"].items():
+        node = nodes[name]
+        assert (texts["display_name"], texts["description"]) == (node["display_name"], node["description"])
+        inputs = {**node["input"].get("required", {}), **node["input"].get("optional", {})}
+        tooltips = {key: entry[1]["tooltip"] for key, entry in inputs.items()}
+        assert {key: text["tooltip"] for key, text in texts["inputs"].items()} == tooltips
+        outputs = [(text["name"], text["tooltip"]) for text in texts.get("outputs", {}).values()]
+        assert outputs == list(zip(node["output_name"], node["output_tooltips"] or (), strict=True))
 
 
 def test_the_pickers_inputs_stay_strings_with_a_widget_of_their_own(host):
@@ -546,8 +565,6 @@ def test_saved_edits_survive_a_restart_and_hostile_files_are_refused(tmp_path):
 
 
 def test_any_folder_name_a_copy_another_working_folder_and_an_ascii_console(tmp_path):
-    from find_host import PACK
-
     name = "drag noise v1.2 (copy)"
     copy = tmp_path / "custom_nodes" / name
     ignored = shutil.ignore_patterns(".git", "tests", "out", ".venv", ".whl", "node_modules")
