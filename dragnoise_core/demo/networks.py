@@ -34,14 +34,14 @@ UNET_CONFIG = {
 
 
 def build_unet() -> UNet2DConditionModel:
-    """The untrained U-Net: latents [B, 4, 32, 32], timesteps in [0, 999], prompt [B, tokens, 128] -> epsilon."""
+    """Return the untrained U-Net: latents [B, 4, 32, 32], timesteps in [0, 999], prompt [B, tokens, 128] -> epsilon."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(**UNET_CONFIG)
 
 
 def build_autoencoder() -> AutoencoderTiny:
-    """The untrained autoencoder, in the shape of TAESD: pictures in [-1, 1] <-> raw latents [B, 4, H/8, W/8]."""
+    """Return the untrained autoencoder, in the shape of TAESD: pictures in [-1, 1] <-> raw latents [B, 4, H/8, W/8]."""
     from diffusers import AutoencoderTiny
 
     return AutoencoderTiny()
@@ -100,7 +100,7 @@ class KeypointRegressor(nn.Module):
         return torch.stack([mean_x, mean_y], -1), variance.clamp(min=1e-8).sqrt()
 
     def locate(self, pictures: Tensor, kind: str) -> dict[str, Tensor]:
-        """Keypoint name -> places [B, 2] in pixels, for pictures [B, 3, H, W] in [0, 1] of one scene kind."""
+        """Return the places, [B, 2] in pixels, by keypoint, in pictures [B, 3, H, W] in [0, 1] of one scene kind."""
         names = find_kind(kind).keypoint_names
         places = self(pictures)[0][:, self.slices[kind]]
         size = places.new_tensor([pictures.shape[-1], pictures.shape[-2]])

@@ -42,7 +42,7 @@ KINDS: dict[str, SceneKind] = {
 
 
 def sample_parameters(kind: str, count: int, generator: torch.Generator | None = None) -> Parameters:
-    """`count` scenes drawn uniformly from the kind's parameter ranges, on the generator's device."""
+    """Return `count` scenes drawn uniformly from the kind's parameter ranges, on the generator's device."""
     device = generator.device if generator is not None else "cpu"
     return {
         name: torch.rand(count, generator=generator, device=device) * (high - low) + low
@@ -60,7 +60,7 @@ def render(kind: str, parameters: Parameters, size: int = SIZE) -> Tensor:
 
 
 def keypoints(kind: str, parameters: Parameters, size: int = SIZE) -> dict[str, Tensor]:
-    """Exact places of the keypoints: name to [count, 2] pixels (x right, y down, pixel centres at +0.5).
+    """Return the exact places of the keypoints: name to [count, 2] pixels (x right, y down, pixel centres at +0.5).
 
     Left and right are those of the picture. A place may lie outside the picture when the parameters put it there.
     """
@@ -68,16 +68,18 @@ def keypoints(kind: str, parameters: Parameters, size: int = SIZE) -> dict[str, 
 
 
 def find_kind(kind: str) -> SceneKind:
-    """The scene kind of that name, or a DragNoiseError that lists the names."""
+    """Return the scene kind of that name. Raises DragNoiseError, listing the names, where there is none."""
     if kind not in KINDS:
-        raise DragNoiseError(f"There is no scene kind {kind!r}; choose one of {', '.join(KINDS)}.")
+        raise DragNoiseError(f"there is no scene kind {kind!r}; choose one of {', '.join(KINDS)}.")
     return KINDS[kind]
 
 
 def as_columns(kind: str, parameters: Parameters) -> Parameters:
-    """Parameters as float32 [count, 1, 1, 1], checked to be complete."""
+    """Return the parameters as float32, [count, 1, 1, 1]. Raises DragNoiseError when some are missing or unknown."""
     expected = find_kind(kind).parameters.keys()
     if parameters.keys() != expected:
         wrong = ", ".join(sorted(parameters.keys() ^ expected))
-        raise DragNoiseError(f"Parameters of a {kind} scene are {', '.join(expected)}; missing or unknown: {wrong}.")
+        raise DragNoiseError(
+            f"{wrong} are missing or unknown; the parameters of a {kind} scene are {', '.join(expected)}."
+        )
     return {name: value.to(torch.float32).reshape(-1, 1, 1, 1) for name, value in parameters.items()}

@@ -22,28 +22,28 @@ class Drag:
     names: tuple[str, ...]
 
     def source_picture(self, size: int = SIZE) -> Tensor:
-        """The picture to edit, [1, 3, size, size] in [0, 1]."""
+        """Return the picture to edit, [1, 3, size, size] in [0, 1]."""
         return render(self.kind, self.source, size)
 
     def truth_picture(self, size: int = SIZE) -> Tensor:
-        """The picture the renderer draws for the intended change, [1, 3, size, size] in [0, 1]."""
+        """Return the picture that the renderer draws for the intended change, [1, 3, size, size] in [0, 1]."""
         return render(self.kind, self.target, size)
 
 
 def drag_points(drag: Drag, size: int = SIZE) -> list[tuple[tuple[float, float], tuple[float, float]]]:
-    """Pairs ((handle x, y), (target x, y)) in pixels of a size x size picture."""
+    """Return pairs ((handle x, y), (target x, y)) in pixels of a size x size picture."""
     before, after = keypoints(drag.kind, drag.source, size), keypoints(drag.kind, drag.target, size)
     return [(tuple(before[name][0].tolist()), tuple(after[name][0].tolist())) for name in drag.names]
 
 
 def inside_picture(drag: Drag) -> bool:
-    """Whether every dragged point lies in the picture, off its border, at both ends."""
+    """Return whether every dragged point lies in the picture, off its border, at both ends."""
     points = torch.tensor(drag_points(drag))
     return bool((points >= BORDER).all() and (points <= SIZE - BORDER).all())
 
 
 def example_drags() -> dict[str, Drag]:
-    """One hand-chosen drag per kind: a head turns, a peak moves, a cat looks round, a boat heels over."""
+    """Return one hand-chosen drag per kind: a head turns, a peak moves, a cat looks round, a boat heels over."""
     return {
         "face": chosen(
             "face",
@@ -71,7 +71,7 @@ def example_drags() -> dict[str, Drag]:
 
 
 def chosen(kind: str, seed: int, scene: dict[str, float], change: dict[str, float], names: tuple[str, ...]) -> Drag:
-    """A seeded scene with some parameters set by hand, and the same scene changed."""
+    """Return a seeded scene with some parameters set by hand, and the same scene changed."""
     source = sample_parameters(kind, 1, torch.Generator().manual_seed(seed))
     source.update({name: torch.tensor([value]) for name, value in scene.items()})
     return Drag(kind, source, {**source, **{name: torch.tensor([value]) for name, value in change.items()}}, names)

@@ -38,7 +38,7 @@ def steps_for(seconds: float, device: torch.device) -> Iterator[tuple[int, float
 
 
 def learning_rate(peak: float, step: int, fraction: float, floor: float = 0.0, warmup: int = 200) -> float:
-    """Linear warm-up, then a cosine from `peak` to `floor` times it."""
+    """Return the learning rate: linear warm-up, then a cosine from `peak` to `floor` times it."""
     cosine = 0.5 * (1 + math.cos(math.pi * fraction))
     return peak * min(1.0, (step + 1) / warmup) * (floor + (1 - floor) * cosine)
 
@@ -48,12 +48,12 @@ def autocast(device: torch.device) -> torch.autocast:
 
 
 def draw(pictures: Tensor, index: Tensor) -> Tensor:
-    """Rows of the uint8 pool as float pictures in [0, 1]."""
+    """Return rows of the uint8 pool as float pictures in [0, 1]."""
     return (pictures[index].float() / 255).contiguous(memory_format=torch.channels_last)
 
 
 def fit_autoencoder(pictures: Tensor, seconds: float) -> tuple[nn.Module, dict[str, float]]:
-    """Autoencoder from pictures (uint8 [N, 3, 256, 256]); raw latents come out near zero mean and unit deviation."""
+    """Train an autoencoder on pictures (uint8 [N, 3, 256, 256]); raw latents get zero mean and unit deviation."""
     device = pictures.device
     model = build_autoencoder().to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=device.type == "cuda")
@@ -98,7 +98,7 @@ def spoil(pictures: Tensor, autoencoder: nn.Module) -> Tensor:
 def fit_regressor(
     pictures: Tensor, places: Tensor, autoencoder: nn.Module, seconds: float
 ) -> tuple[KeypointRegressor, dict[str, float]]:
-    """Keypoint regressor from pictures and places [N, K, 2] in fractions of the side, NaN where absent."""
+    """Train a keypoint regressor on pictures and places [N, K, 2] in fractions of the side, NaN where absent."""
     device = pictures.device
     model = KeypointRegressor().to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, fused=device.type == "cuda")
@@ -148,7 +148,7 @@ class UNetTrainer:
         self.loss = torch.zeros((), device=self.device)
 
     def step(self) -> None:
-        """One optimiser step on a fresh batch."""
+        """Take one optimiser step on a fresh batch."""
         index = torch.randint(len(self.latents), (UNET_BATCH,), device=self.device)
         clean = self.latents[index].float()
         dropped = torch.rand(UNET_BATCH, device=self.device) < EMPTY_PROMPT_RATE
@@ -167,7 +167,7 @@ class UNetTrainer:
         self.loss.copy_(loss.detach())
 
     def captured_step(self) -> Callable[[], None]:
-        """The step as one CUDA graph: launched one by one, its thousands of small kernels leave the GPU idle."""
+        """Return the step as one CUDA graph: launched one by one, its thousands of small kernels leave the GPU idle."""
         if self.device.type != "cuda":
             return self.step
         side = torch.cuda.Stream()
@@ -188,7 +188,7 @@ class UNetTrainer:
         torch._foreach_lerp_([*self.average.parameters(), self.average_prompts], self.parameters, 1 - decay)
 
     def weights(self) -> dict[str, Tensor]:
-        """The averaged weights, with the prompt table under `prompt_embeddings`."""
+        """Return the averaged weights, with the prompt table under `prompt_embeddings`."""
         return {**self.average.state_dict(), "prompt_embeddings": self.average_prompts}
 
 

@@ -90,7 +90,7 @@ def prepare(options: argparse.Namespace, log: dict, started: float) -> dict[str,
 
 
 def draw_pool(count: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
-    """`count` pictures of each kind (uint8), their kinds, and keypoints in fractions of the side (NaN if absent)."""
+    """Return `count` pictures of each kind (uint8), the kinds, and keypoints in shares of the side (NaN if absent)."""
     generator = torch.Generator(device).manual_seed(SEED)
     slices = KeypointRegressor().slices
     pictures = torch.empty(count * len(KINDS), 3, SIZE, SIZE, dtype=torch.uint8, device=device)
@@ -107,7 +107,7 @@ def draw_pool(count: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.no_grad()
 def encode_pool(autoencoder: nn.Module, pictures: Tensor) -> Tensor:
-    """Raw latents of the pool in half precision."""
+    """Return the raw latents of the pool in half precision."""
     latents = []
     for chunk in torch.arange(len(pictures), device=pictures.device).split(CHUNK):
         with autocast(pictures.device):
@@ -143,7 +143,7 @@ def train_autoencoder(options: argparse.Namespace, pictures: Tensor, log: dict) 
 
 
 def held_out_pictures(device: str, per_kind: int = 16) -> Tensor:
-    """Scenes of a seed that is not trained on."""
+    """Return scenes of a seed that is not trained on."""
     pictures = []
     for row, kind in enumerate(KINDS):
         generator = torch.Generator().manual_seed(9000 + row)
@@ -196,7 +196,7 @@ def read_metadata(file: Path) -> dict[str, str]:
 
 @torch.no_grad()
 def save_samples(options: argparse.Namespace) -> None:
-    """A grid of eight samples of each kind, 50 DDIM steps, by diffusers' own scheduler."""
+    """Write a grid of eight samples of each kind, 50 DDIM steps, by diffusers' own scheduler."""
     from diffusers import DDIMScheduler
 
     weights = {name: v.float() for name, v in load_file(options.out / "unet.safetensors").items()}
