@@ -509,7 +509,7 @@ def test_refusals_name_the_reason(host, added, changes, reason):
         ("transformer", "no picture U-Net"),
         ("continuous", "continuous schedule"),
         ("lcm", "50 noise levels"),
-        ("scaled fp8", "scaled fp8"),
+        ("scaled fp8", "multiplies in fp8"),
     ],
 )
 def test_models_that_cannot_be_dragged_are_refused_by_name(host, how, message):
