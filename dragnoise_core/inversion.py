@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from .finite import check_finite
 from .progress import Callback, Progress
 from .schedule import check_sigmas, to_variance_exploding
 from .split_unet import Decoded, SplitUNet, evaluate
@@ -52,8 +53,10 @@ def inversion_path(
     As in DDIM inversion (Song et al. 2021, section 4.3) every step assumes that epsilon changes little between two
     noise levels: it is evaluated on the current latent at the next level. `refinements` repeats a step that many
     times with epsilon evaluated at the step's own result, which converges to the exact inverse of sampling.
+    Raises DragNoiseError when `latent` or what comes of it is not finite.
     """
     check_sigmas(sigmas)
+    check_finite(latent, "the encoder")
     levels = sigmas.flip(0).tolist()
     x = to_variance_exploding(latent, levels[0])
     latents, kept = [x], []
@@ -68,6 +71,7 @@ def inversion_path(
             kept.append(decoded.feature)
         if callback:
             callback(Progress("inversion", step, len(levels) - 1, lambda x=x, e=epsilon, s=sigma_next: x - s * e))
+    check_finite(x, "the inversion")
     return InversionPath(latents[::-1], kept[::-1])
 
 

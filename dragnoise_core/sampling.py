@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .edit import DragEdit
+from .finite import check_finite
 from .progress import Callback, Progress
 from .propagation import active_optimisation, check_schedule, correct, propagate
 from .schedule import check_sigmas, to_variance_preserving
@@ -26,7 +27,7 @@ def sample(
 
     sigmas: descending, [k + 1]. edit: its bottlenecks go to every step that its configuration names (`propagate`),
     its corrections to the predictions (`correct`).
-    Raises DragNoiseError when the edit does not fit the model or the schedule.
+    Raises DragNoiseError when the edit does not fit the model or the schedule, or the result is not finite.
     """
     check_sigmas(sigmas)
     if edit is not None:
@@ -46,4 +47,4 @@ def sample(
         x = x + epsilon * (sigma_next - sigma)
         if callback:
             callback(Progress("sampling", step, len(levels) - 1, lambda denoised=denoised: denoised))
-    return to_variance_preserving(x, levels[-1])
+    return check_finite(to_variance_preserving(x, levels[-1]), "the sampling")

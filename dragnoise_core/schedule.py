@@ -21,8 +21,12 @@ def scaled_linear_sigmas() -> Tensor:
 
 
 def sigmas_from_betas(betas: Tensor) -> Tensor:
-    """Return sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t) for betas [T], ascending, [T], float64."""
-    alpha_bar = torch.cumprod(1 - betas.double(), 0)
+    """Return sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t) for betas [T], ascending, [T], float64.
+
+    Betas rescaled to a terminal signal-to-noise ratio of zero (Lin et al. 2024) end at no signal at all, which no
+    finite sigma says: alpha_bar is at least 2^-24, float16's smallest number, a sigma of 4096.
+    """
+    alpha_bar = torch.cumprod(1 - betas.double(), 0).clamp_min(2**-24)
     return ((1 - alpha_bar) / alpha_bar).sqrt()
 
 
@@ -57,7 +61,12 @@ def check_sigmas(sigmas: Tensor) -> None:
     if sigmas.ndim != 1 or len(sigmas) < 2:
         raise DragNoiseError(f"the schedule has shape {tuple(sigmas.shape)}; give at least two noise levels in a row.")
     if not torch.isfinite(sigmas).all() or sigmas[-1] < 0 or not (sigmas[1:] < sigmas[:-1]).all():
-        raise DragNoiseError(f"the schedule {sigmas.tolist()} does not descend; give sigmas from high to low.")
+        levels = sigmas.tolist()
+        wrong = next(i for i, s in enumerate(levels) if not 0 <= s < math.inf or (i and s >= levels[i - 1]))
+        raise DragNoiseError(
+            f"the schedule of {len(levels)} sigmas does not descend: number {wrong + 1} is {levels[wrong]:g}"
+            f"{f' after {levels[wrong - 1]:g}' if wrong else ''}; give finite sigmas from high to low."
+        )
 
 
 def nearest_timestep(table: Tensor, sigma: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from .configuration import OptimisationConfig
 from .edit import DragEdit
 from .errors import DragNoiseError
+from .finite import check_finite
 from .grid import GridPoints
 from .points import DragPoints
 from .progress import Callback, Progress
@@ -87,8 +88,10 @@ class Trace:
         # Asked where the tensors are: waking a CPU's threads for it can take longer than ten gradient steps.
         finite = torch.stack([part.isfinite().all() for part in (bottlenecks, originals, corrections)]).all()
         if not finite or (self.diverged and not self.losses):
+            check_finite(originals, "the U-Net, in the drag,")
             raise DragNoiseError(
-                f"the optimisation diverged at learning rate {self.config.learning_rate}; lower it, or use float32."
+                "the drag gave numbers that are not finite from its first step on, at learning rate "
+                f"{self.config.learning_rate}; lower it, or use float32."
             )
         schedule = sigmas.float().cpu()
         return DragEdit(

@@ -15,6 +15,7 @@ from ..configuration import PRESETS, OptimisationConfig
 from ..drawing import to_picture, to_tensor
 from ..edit import DragEdit
 from ..errors import DragNoiseError
+from ..finite import check_finite
 from ..images import fit, unfit
 from ..inversion import InversionPath, inversion_path
 from ..optimisation import Dragged, drag
@@ -25,6 +26,8 @@ from ..schedule import ddim_sigmas, to_variance_preserving
 from ..supervision import latent_mask
 from ..warping import warped_picture
 from .loaded_model import LoadedModel
+
+MIN_SIDE = 16  # pixels; smaller pictures show nothing once they are scaled up to the model's size
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +117,11 @@ class PictureRun:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if min(self.picture.size) < MIN_SIDE:
+            raise DragNoiseError(
+                f"the picture is too small to drag, {self.picture.width} x {self.picture.height} pixels; give at least "
+                f"{MIN_SIDE} x {MIN_SIDE}, best about {self.model.native_side} x {self.model.native_side}."
+            )
         self.fitted = fit(self.picture.convert("RGB"), self.model.native_side)
         self.unet = self.model.accelerated(self.model.split_unet(self.prompt, *self.fitted.size))
 
@@ -128,7 +136,7 @@ class PictureRun:
 
     def encode(self) -> Tensor:
         """Return the picture's latent, model units, [1, 4, h, w]."""
-        return self.model.encode(to_tensor(self.fitted))
+        return check_finite(self.model.encode(to_tensor(self.fitted)), "the encoder")
 
     def encode_warped(self, latent: Tensor, points: DragPoints, mask: Tensor | None) -> Tensor:
         """Return the latent of the picture as the motion alone would leave it. latent: its own, [1, 4, h, w]."""
@@ -145,14 +153,9 @@ class PictureRun:
 
         source: the unedited picture's latent, where the picture's own pixels are to be kept: see `keep_pixels`.
         """
-        pixels = self.model.decode(latent)
+        pixels = check_finite(self.model.decode(latent), "the decoder")
         if source is not None:
             pixels = keep_pixels(pixels, to_tensor(self.fitted), self.model.decode(source))
-        if not torch.isfinite(pixels).all():
-            raise DragNoiseError(
-                f"{self.model.name} gave numbers that are not finite in {self.model.unet.dtype}; "
-                "use float32 (on the command line: --device cpu), or a lower learning rate."
-            )
         result = unfit(to_picture(pixels), self.picture.size)
         # The model was shown the picture's own numbers, so its numbers mean the same colours.
         result.info = {name: value for name, value in self.picture.info.items() if name == "icc_profile"}

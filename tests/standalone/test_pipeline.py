@@ -5,12 +5,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from icc_profiles import DISPLAY_P3, rgb_profile
 from PIL import Image, ImageChops
 
 from dragnoise_core.commands.process import ProcessRecorder
 from dragnoise_core.configuration import preset
+from dragnoise_core.drawing import save_picture
 from dragnoise_core.edit import load_edit, save_edit
 from dragnoise_core.errors import DragNoiseError
+from dragnoise_core.images import load_image
 from dragnoise_core.points import DragPoints
 from dragnoise_core.sampling import sample
 from dragnoise_core.standalone.models import load_model
@@ -151,8 +154,29 @@ def test_sdxl_and_v_prediction_edit_as_well(model_folders):
         assert result.picture.size == (70, 60) and result.picture != result.reconstruction
 
 
-def test_a_model_that_overflows_is_a_sentence(model):
-    broken = replace(model, decode=lambda latent: torch.full((1, 3, 64, 64), torch.nan))
+@pytest.mark.parametrize(
+    ("part", "result", "place"),
+    [("decode", (1, 3, 64, 64), "the decoder gave"), ("encode", (1, 4, 8, 8), "the encoder gave")],
+)
+def test_an_autoencoder_that_overflows_is_named(model, part, result, place):
+    broken = replace(model, **{part: lambda *arguments: torch.full(result, torch.nan)})
     points = DragPoints.from_pairs([((20.0, 20.0), (20.0, 20.0))], 64, 64)
-    with pytest.raises(DragNoiseError, match="not finite in torch.float32"):
+    with pytest.raises(DragNoiseError, match=f"{place} numbers that are not finite"):
         edit_image(broken, picture(), points, **FAST)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (15, 40), (40, 8)])
+def test_a_very_small_picture_is_said_to_be_too_small(model, size):
+    with pytest.raises(DragNoiseError, match=f"too small to drag, {size[0]} x {size[1]} pixels"):
+        edit_image(model, picture(*size), one_pair(*size), **FAST)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])
+def test_the_colour_profile_goes_from_picture_to_result(model, tmp_path, name):
+    profile = rgb_profile(DISPLAY_P3)
+    source = picture()
+    source.save(tmp_path / "source.png", icc_profile=profile)
+    still = DragPoints.from_pairs([((20.0, 20.0), (20.0, 20.0))], 64, 64)
+    save_picture(edit_image(model, load_image(tmp_path / "source.png"), still, **FAST).picture, tmp_path / name)
+    with Image.open(tmp_path / name) as written:
+        assert written.info["icc_profile"] == profile

@@ -1,0 +1,22 @@
+"""Numbers that are not finite, named by where they came up."""
+
+import torch
+from torch import Tensor
+
+from .errors import DragNoiseError
+
+REMEDY = (
+    "use float32 (command line: --device cpu; ComfyUI: --force-fp32, or --fp32-vae for encoder and decoder), "
+    "or another copy of the model"
+)
+
+
+def check_finite(tensor: Tensor, place: str) -> Tensor:
+    """Return `tensor`. Raises DragNoiseError, naming `place`, when it holds NaN or an infinity.
+
+    Half precision overflows in some models' networks, and damaged files hold such numbers; either spreads to all that
+    follows, so it is asked at the border of every part. On a GPU the host waits for the answer.
+    """
+    if not torch.isfinite(tensor).all():
+        raise DragNoiseError(f"{place} gave numbers that are not finite (NaN or infinite); {REMEDY}.")
+    return tensor
