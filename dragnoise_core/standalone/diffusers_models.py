@@ -2,25 +2,30 @@
 
 import importlib.util
 import json
+import logging as standard_logging
+import math
+import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from diffusers import DDIMScheduler
 from diffusers.utils import logging
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
+from ..draggable import LATENT_CHANNELS, check_not_refiner, check_unet_kind, distilled_notice
 from ..errors import DragNoiseError, quoted
 from ..schedule import sigmas_from_betas
+from .checkpoint_file import read_checkpoint
 from .diffusers_unet import PREDICTION_TYPES
 from .loaded_model import LoadedModel, freeze, freeze_autoencoder
 from .quick_layers import quicken
 
+log = standard_logging.getLogger(__name__)
 # Stable Diffusion 1.x and 2.x, and SDXL: the pipelines whose parts make a model that can be dragged.
 PIPELINES = {
     "StableDiffusionPipeline": "StableDiffusionPipeline",
@@ -28,8 +33,10 @@ PIPELINES = {
     "StableDiffusionXLPipeline": "StableDiffusionXLPipeline",
     "StableDiffusionXLImg2ImgPipeline": "StableDiffusionXLPipeline",
 }
-CHECKPOINTS = {"v1": "StableDiffusionPipeline", "v2": "StableDiffusionPipeline", "xl_base": "StableDiffusionXLPipeline"}
 PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
+WEIGHTY = ("unet", "vae", "text_encoder", "text_encoder_2")
+# diffusion_pytorch_model.safetensors, model.fp16.safetensors, model-00001-of-00002.safetensors
+WEIGHTS_NAME = re.compile(r"(?:diffusion_pytorch_model|model)(?:\.(\w+))?(?:-\d+-of-\d+)?\.safetensors")
 CONFIGURATION_FILES = ["model_index.json", "*/*.json", "*/*.txt"]
 WEIGHT_FILES = [
     "unet/diffusion_pytorch_model*.safetensors", "vae/diffusion_pytorch_model.safetensors",
@@ -43,22 +50,32 @@ LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, Runt
 
 
 def load_folder(folder: Path, name: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
-    """Load a folder that diffusers' `save_pretrained` wrote. No network. Raises DragNoiseError as `load_model`."""
+    """Load a folder that diffusers' `save_pretrained` wrote. No network. Raises DragNoiseError as `load_model`.
+
+    Where a part's weights lie there in another variant only, such as fp16, that variant is loaded.
+    """
     kind = _check_folder(folder, name)
+    variants = [variant for part in PARTS if None not in (found := _variants(folder / part)) for variant in found]
 
     def load(pipeline_class: Any) -> Any:
         return pipeline_class.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True, **_unused(kind)
-        )
+            folder, dtype=dtype, use_safetensors=True, local_files_only=True,
+            variant=variants[0] if variants else None, **_unused(kind),
+        )  # fmt: skip
 
-    return _loaded(name, _pipeline(kind, name, load), device, dtype)
+    return _loaded(name, kind, load, device, dtype)
 
 
 def load_hub(name: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
     """Load a model of the hub, from its cache when offline. Raises DragNoiseError as `load_model`."""
     folder = _from_hub(name, CONFIGURATION_FILES, f"no model {quoted(name)}: no folder of that name here")
     _check_folder(folder, name)
-    folder = _from_hub(name, CONFIGURATION_FILES + WEIGHT_FILES, f"no weights of {quoted(name)}")
+    patterns, reason = CONFIGURATION_FILES + WEIGHT_FILES, f"no weights of {quoted(name)}"
+    folder = _from_hub(name, patterns, reason)
+    lacking = [part for part in WEIGHTY if (folder / part).is_dir() and not _variants(folder / part)]
+    if lacking:
+        variant = [f"{part}/*.fp16*" for part in lacking]
+        folder = _from_hub(name, patterns + variant, reason, left_out=())
     return load_folder(folder, name, device, dtype)
 
 
@@ -66,49 +83,80 @@ def load_checkpoint(path: Path, config: str | None, device: torch.device, dtype:
     """Load a .safetensors checkpoint with Stable Diffusion's original names. Raises DragNoiseError as `load_model`.
 
     config: a local diffusers folder with the configuration and the tokenizer; the hub's for this kind of checkpoint
-    when left out, which needs the network once.
+    when left out, which needs the network once. What the file declares of its prediction goes before either.
     """
-    kind, hub_config = _checkpoint_kind(path)
-    if config is None and hub_config.endswith("stable-diffusion-2-1"):
+    checkpoint = read_checkpoint(path)
+    if config is None and checkpoint.hub_config.endswith("stable-diffusion-2-1") and not checkpoint.declared:
         raise DragNoiseError(
             f"{path} is a checkpoint of SD 2.x, which does not say whether it predicts epsilon or v; name a diffusers "
             "folder with its configuration (on the command line: --model-config)."
         )
     if config is None:
-        reason = f"{path} holds weights only, its configuration and tokenizer come from {hub_config}"
-        folder = _from_hub(hub_config, CONFIGURATION_FILES, reason)
+        reason = f"{path} holds weights only, its configuration and tokenizer come from {checkpoint.hub_config}"
+        folder = _from_hub(checkpoint.hub_config, CONFIGURATION_FILES, reason)
     else:
         folder = Path(config)
-    if _check_folder(folder, str(folder)) != kind:
-        raise DragNoiseError(f"{path} is for {kind}, the configuration in {folder} is not; give a matching one.")
+    if _check_folder(folder, str(folder)) != checkpoint.pipeline:
+        raise DragNoiseError(
+            f"{path} is for {checkpoint.pipeline}, the configuration in {folder} is not; give a matching one."
+        )
 
     def load(pipeline_class: Any) -> Any:
         return pipeline_class.from_single_file(
-            str(path), config=str(folder), dtype=dtype, local_files_only=True, **_unused(kind)
+            str(path), config=str(folder), dtype=dtype, local_files_only=True, **_unused(checkpoint.pipeline)
         )
 
-    return _loaded(str(path), _pipeline(kind, str(path), load), device, dtype)
+    remedy = "give the configuration that fits the weights (on the command line: --model-config), or download it again"
+    return _loaded(str(path), checkpoint.pipeline, load, device, dtype, checkpoint.declared, remedy)
+
+
+def _variants(folder: Path) -> set[str | None]:
+    """Return in which variants a part's safetensors lie in `folder`: None for the plain weights, "fp16" and so on."""
+    names = (WEIGHTS_NAME.fullmatch(path.name) for path in folder.glob("*.safetensors"))
+    return {match[1] for match in names if match}
 
 
 def _check_folder(folder: Path, name: str) -> str:
     """Return the pipeline class to load a diffusers folder with, or refuse it by name; reads JSON only."""
+    if not (folder / "model_index.json").is_file() and (folder / "config.json").is_file():
+        alone = quoted(_json(folder, "config.json", name).get("_class_name"))
+        raise DragNoiseError(f"{name} holds a {alone} alone, not a model that makes pictures; give a base model.")
     index = _json(folder, "model_index.json", name)
     pipeline = index.get("_class_name")
-    if pipeline not in PIPELINES:
-        raise DragNoiseError(f"{name} is a {pipeline}, not Stable Diffusion with a U-Net; give SD 1.x, SD 2.x or SDXL.")
+    if not isinstance(pipeline, str) or pipeline not in PIPELINES:
+        raise DragNoiseError(
+            f"{name} is a {quoted(pipeline)}, which cannot be dragged; give a StableDiffusionPipeline or a "
+            "StableDiffusionXLPipeline: SD 1.x, SD 2.x or SDXL."
+        )
+    required = [part for part in PARTS if PIPELINES[pipeline].endswith("XLPipeline") or not part.endswith("_2")]
+    check_not_refiner(name, bool(index.get("requires_aesthetics_score")))
     for part in PARTS:
-        library, part_class = index.get(part) or (None, None)
-        if part in ("unet", "vae", "scheduler", "text_encoder") and part_class is None:
-            raise DragNoiseError(f"{name} has no {part}, so it cannot edit alone; give a complete base model.")
+        entry = index.get(part) or (None, None)
+        library, part_class = entry if isinstance(entry, list | tuple) and len(entry) == 2 else (entry, None)
         if library not in ("diffusers", "transformers", None):
             raise DragNoiseError(f"{name} brings own code for its {part}, which is never run; give a plain model.")
+        if part in required and part_class is None:
+            raise DragNoiseError(f"{name} has no {part}, so it cannot edit alone; give a complete base model.")
         if part == "unet" and part_class != "UNet2DConditionModel":
             raise DragNoiseError(f"{name} has a {part_class}, not an image U-Net; give SD 1.x, SD 2.x or SDXL.")
         if part == "vae" and part_class != "AutoencoderKL":
             raise DragNoiseError(f"{name} has the autoencoder {part_class}; AutoencoderKL is needed.")
+        if part in required and part in WEIGHTY:
+            _check_plain(_json(folder, f"{part}/config.json", name), f"{name}'s {part}")
     _check_scheduler(_json(folder, "scheduler/scheduler_config.json", name), name)
     _check_unet(_json(folder, "unet/config.json", name), name)
     return PIPELINES[pipeline]
+
+
+def _check_plain(config: dict, part: str) -> None:
+    if config.get("quantization_config") is not None:
+        raise DragNoiseError(
+            f"{part} is quantised, and a drag needs plain weights; give the model that it was made from."
+        )
+    if part.endswith("vae") and config.get("latent_channels", LATENT_CHANNELS) != LATENT_CHANNELS:
+        raise DragNoiseError(
+            f"{part} has {quoted(config['latent_channels'])} latent channels; {LATENT_CHANNELS} are needed."
+        )
 
 
 def _check_scheduler(config: dict, name: str) -> None:
@@ -118,48 +166,30 @@ def _check_scheduler(config: dict, name: str) -> None:
             f"{name} uses {scheduler} with {steps} training steps, a distilled or flow model without the noise levels "
             "that inversion needs; give the base model that it was made from."
         )
+    if config.get("timestep_type") == "continuous" or any(config.get(key) for key in ("sigma_min", "sigma_max")):
+        raise DragNoiseError(
+            f"{name} samples with a continuous schedule (EDM); give a model of {TRAINING_STEPS} timesteps: "
+            "SD 1.x, SD 2.x or SDXL."
+        )
     prediction = config.get("prediction_type", "epsilon")
-    if prediction not in PREDICTION_TYPES:
+    if not isinstance(prediction, str) or prediction not in PREDICTION_TYPES:
         raise DragNoiseError(f"{name} predicts {quoted(prediction)}; give a model of {' or '.join(PREDICTION_TYPES)}.")
 
 
 def _check_unet(config: dict, name: str) -> None:
-    channels = config.get("in_channels", 4)
-    if channels != 4:
-        kinds = {9: "an inpainting model", 8: "an instruction model", 5: "a depth model", 7: "an upscaler"}
-        kind = kinds.get(channels, "another kind of model")
-        raise DragNoiseError(f"{name} is {kind}, its U-Net takes {channels} channels; give one of 4.")
+    middle = config.get("mid_block_type", "UNetMidBlock2DCrossAttn")
+    check_unet_kind(name, in_channels=config.get("in_channels", LATENT_CHANNELS), has_middle=middle is not None)
     if config.get("time_cond_proj_dim") is not None:
         raise DragNoiseError(f"{name} is distilled (LCM): its U-Net takes a guidance scale; give its base model.")
     if config.get("addition_embed_type") not in (None, "text_time") or config.get("class_embed_type") is not None:
         raise DragNoiseError(f"{name} takes conditions that no prompt gives; give SD 1.x, SD 2.x or SDXL.")
 
 
-def _checkpoint_kind(path: Path) -> tuple[str, str]:
-    """Return a checkpoint's pipeline class and the hub id of its configuration; reads the file's header only."""
-    from diffusers.loaders.single_file_utils import DIFFUSERS_DEFAULT_PIPELINE_PATHS, infer_diffusers_model_type
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = {key: SimpleNamespace(shape=tuple(file.get_slice(key).get_shape())) for key in file.keys()}
-    except (SafetensorError, OSError) as error:
-        raise DragNoiseError(f"{path} is no safetensors file ({error}); download or convert it again.") from error
-    kind = infer_diffusers_model_type(header)
-    if kind not in CHECKPOINTS:
-        raise DragNoiseError(f"{path} is a {kind} checkpoint; give a base model of SD 1.x, SD 2.x or SDXL.")
-    # The library takes whatever it does not know for SD 1.x.
-    entry = header.get("model.diffusion_model.input_blocks.0.0.weight")
-    if entry is None or not any(key.startswith("first_stage_model.") for key in header):
-        raise DragNoiseError(f"{path} lacks a Stable Diffusion U-Net or autoencoder (a LoRA?); give a full checkpoint.")
-    _check_unet({"in_channels": entry.shape[1]}, str(path))
-    return CHECKPOINTS[kind], DIFFUSERS_DEFAULT_PIPELINE_PATHS[kind]["pretrained_model_name_or_path"]
-
-
-def _from_hub(name: str, patterns: list[str], reason: str) -> Path:
+def _from_hub(name: str, patterns: list[str], reason: str, left_out: Sequence[str] = LEFT_OUT) -> Path:
     from huggingface_hub import errors, snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=LEFT_OUT))
+        return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=list(left_out)))
     except errors.LocalEntryNotFoundError as error:
         raise DragNoiseError(f"{reason}, and neither the hub nor its cache can give it; go online once.") from error
     except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
@@ -168,7 +198,15 @@ def _from_hub(name: str, patterns: list[str], reason: str) -> Path:
         raise DragNoiseError(f"{reason}, and the hub refused ({_first_line(error)}); try again.") from error
 
 
-def _pipeline(kind: str, name: str, load: Callable[[Any], Any]) -> Any:
+def _loaded(
+    name: str,
+    kind: str,
+    load: Callable[[Any], Any],
+    device: torch.device,
+    dtype: torch.dtype,
+    declared: dict[str, Any] | None = None,
+    remedy: str = "download it again",
+) -> LoadedModel:
     """Return what `load` makes of the pipeline class `kind`; its errors become one sentence."""
     if importlib.util.find_spec("transformers") is None:
         raise DragNoiseError(f"{name} needs the package transformers for its text encoder; pip install transformers.")
@@ -176,9 +214,16 @@ def _pipeline(kind: str, name: str, load: Callable[[Any], Any]) -> Any:
         import diffusers
 
         try:
-            return load(getattr(diffusers, kind))
+            model = _from_pipeline(name, load(getattr(diffusers, kind)), device, dtype, declared or {})
+        except DragNoiseError:
+            raise
+        except torch.OutOfMemoryError:
+            raise
         except LOADING_ERRORS as error:
-            raise DragNoiseError(f"{name} cannot be loaded ({_first_line(error)}); download it again.") from error
+            raise DragNoiseError(f"{name} cannot be loaded ({_first_line(error)}); {remedy}.") from error
+    if notice := distilled_notice(name, str(model.unet.config.get("_name_or_path") or "")):
+        log.warning("%s", notice)
+    return model
 
 
 @contextmanager
@@ -202,7 +247,9 @@ def _quiet() -> Iterator[None]:
                 logger.enable_progress_bar()
 
 
-def _loaded(name: str, pipeline: Any, device: torch.device, dtype: torch.dtype) -> LoadedModel:
+def _from_pipeline(
+    name: str, pipeline: Any, device: torch.device, dtype: torch.dtype, declared: dict[str, Any]
+) -> LoadedModel:
     unet, vae = quicken(freeze(pipeline.unet, device, dtype)), pipeline.vae
     is_xl = hasattr(pipeline, "text_encoder_2")
     # SDXL's autoencoder overflows in float16 and says so; others say so too, by default, and do not.
@@ -233,18 +280,32 @@ def _loaded(name: str, pipeline: Any, device: torch.device, dtype: torch.dtype) 
         time_ids = torch.tensor([[height, width, 0, 0, height, width]], device=device)
         return encoded[0], {"text_embeds": encoded[2], "time_ids": time_ids}
 
-    schedule = DDIMScheduler.from_config(pipeline.scheduler.config)
+    given, taken = conditions("", 512, 512)[0].shape[-1], unet.config.cross_attention_dim
+    if given != taken:
+        raise DragNoiseError(
+            f"{name} has a text encoder that gives {given} numbers a word, its U-Net takes {taken}; the parts are of "
+            "different models, give one that is whole."
+        )
+    schedule = DDIMScheduler.from_config(pipeline.scheduler.config, **declared)
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     return LoadedModel(
         name=name,
         unet=unet,
         sigmas=sigmas_from_betas(schedule.betas),
         prediction_type=schedule.config.prediction_type,
-        native_side=int(unet.config.sample_size) * factor,
+        native_side=_native_side(unet.config.sample_size, factor, is_xl),
         encode=encode,
         decode=decode,
         conditions=conditions,
     )
+
+
+def _native_side(sample_size: Any, factor: int, is_xl: bool) -> int:
+    """Return the side of the square that has the area of the pictures that the model was trained on, in pixels."""
+    if sample_size is None:
+        return 1024 if is_xl else 512
+    height, width = (sample_size, sample_size) if isinstance(sample_size, int | float) else sample_size
+    return round(math.sqrt(height * width)) * factor
 
 
 def _unused(kind: str) -> dict[str, Any]:

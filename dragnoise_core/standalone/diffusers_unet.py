@@ -8,6 +8,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ..draggable import check_unet_kind
 from ..errors import DragNoiseError, quoted
 from ..schedule import nearest_timestep, scaled_linear_sigmas
 from ..split_unet import Decoded, Encoded
@@ -62,8 +63,10 @@ class DiffusersSplitUNet:
                 f"only {' and '.join(PREDICTION_TYPES)} models can be dragged."
             )
         upsampling = [index for index, block in enumerate(unet.up_blocks) if block.upsamplers]
-        if unet.mid_block is None or not upsampling:
-            raise DragNoiseError(f"{type(unet).__name__} has no middle block or never upsamples; use an SD-like U-Net.")
+        check_unet_kind(
+            type(unet).__name__, in_channels=unet.config.in_channels,
+            has_middle=unet.mid_block is not None, upsamples=bool(upsampling),
+        )  # fmt: skip
         self.unet = unet
         self.sigmas = (scaled_linear_sigmas() if sigmas is None else sigmas).to(unet.device, torch.float32)
         self.prediction_type = prediction_type

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+import comfy.model_base
 import comfy.model_management
 import comfy.model_sampling
 import comfy.ops
@@ -14,6 +15,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from ...dragnoise_core.draggable import check_not_refiner, check_unet_kind
 from ...dragnoise_core.errors import DragNoiseError
 from ...dragnoise_core.progress import Callback, Progress
 from ...dragnoise_core.schedule import check_sigmas, to_variance_preserving
@@ -53,6 +55,8 @@ def check_kind(model) -> None:
             "use a model of the kind SD 1.x, SD 2.x or SDXL."
         )
     tap_index(unet)
+    check_unet_kind(name, in_channels=unet.in_channels, has_middle=unet.middle_block is not None)
+    check_not_refiner(name, isinstance(model.model, comfy.model_base.SDXLRefiner))
     sampling = own_sampling(model)
     if not isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete):
         raise DragNoiseError(

@@ -186,7 +186,9 @@ def test_a_checkpoint_that_does_not_say_what_it_predicts_needs_its_configuration
     tensors = {
         "model.diffusion_model.input_blocks.0.0.weight": torch.zeros(8, 4, 3, 3),
         "model.diffusion_model.input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight": torch.zeros(8, 1024),
+        "model.diffusion_model.middle_block.0.x": torch.zeros(1),
         "first_stage_model.x": torch.zeros(1),
+        "cond_stage_model.x": torch.zeros(1),
     }
     save_file(tensors, tmp_path / "model.safetensors")
     refused(tmp_path / "model.safetensors", "SD 2.x.*--model-config")
