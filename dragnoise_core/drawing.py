@@ -184,7 +184,8 @@ def save_picture(picture: Image.Image, path: str | os.PathLike, **options) -> No
             picture.save(temporary, kind, **options)
             temporary.replace(path)
     except (OSError, ValueError) as error:
-        raise DragNoiseError(f"cannot write {path} ({error}); choose another folder or format.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DragNoiseError(f"cannot write {path} ({reason}); choose another folder or format.") from error
 
 
 def picture_format(path: str | os.PathLike) -> str:

@@ -1,5 +1,6 @@
 """DragEdit: what an optimisation found; saved and loaded as safetensors."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -108,6 +109,7 @@ def save_edit(edit: DragEdit, path: str | os.PathLike) -> None:
     tensors = {name: getattr(edit, name).contiguous() for name in TENSORS}
     description = {"version": VERSION, "points": edit.points.to_json(), "config": asdict(edit.config)}
     description["diverged"] = edit.diverged
+    description["checksum"] = checksum(description, tensors)
     path = Path(path)
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".dragnoise-") as folder:
@@ -115,15 +117,28 @@ def save_edit(edit: DragEdit, path: str | os.PathLike) -> None:
             save_file(tensors, temporary, {FORMAT: json.dumps(description)})
             temporary.replace(path)
     except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise DragNoiseError(
-            f"cannot write the edit to {path} ({error}); choose a folder that can be written."
+            f"cannot write the edit to {path} ({reason}); choose a folder that can be written."
         ) from error
+
+
+def checksum(description: dict, tensors: dict[str, Tensor]) -> str:
+    """Return a SHA-256 of an edit's description and of its tensors' names, shapes and bytes.
+
+    It tells of damage and of altered numbers, not of somebody who writes a new checksum as well.
+    """
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {list(tensor.shape)}".encode())
+        digest.update(memoryview(tensor.contiguous().numpy()).cast("B") if tensor.numel() else b"")
+    return digest.hexdigest()
 
 
 def load_edit(path: str | os.PathLike) -> DragEdit:
     """Read an edit that `save_edit` wrote. Nothing in the file is run.
 
-    Raises DragNoiseError when the file is missing, larger than 512 MiB, damaged, or not an edit.
+    Raises DragNoiseError when the file is missing, larger than 512 MiB, damaged, altered, or not an edit.
     """
     path = Path(path)
     if not path.is_file():
@@ -158,9 +173,18 @@ def _check_stored(path: Path, name: str, stored) -> None:
 
 
 def _from_description(path: Path, description: dict, tensors: dict[str, Tensor]) -> DragEdit:
+    if not isinstance(description, dict):
+        raise DragNoiseError(f"{path} is described by {quoted(description)}; save the edit again.")
     if description["version"] != VERSION:
         raise DragNoiseError(
             f"{path} has version {quoted(description['version'])}, not {VERSION}; update or make the edit again."
+        )
+    # Edits of earlier releases have none.
+    said = description.pop("checksum", None)
+    if said is not None and said != checksum(description, tensors):
+        raise DragNoiseError(
+            f"{path} was altered since it was saved: its checksum is another one; save the edit again, or get the file "
+            "again from where it came."
         )
     points = DragPoints.from_json(str(description["points"]))
     config, diverged = _config(description["config"]), int(description.get("diverged", 0))

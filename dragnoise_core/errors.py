@@ -27,9 +27,12 @@ def printable(text: str, longest: int = LONGEST_MESSAGE) -> str:
     That covers control characters (terminal escapes, line breaks), the ones that turn the direction of writing, and
     lone surrogates. Longer texts lose their middle: the thing and the remedy stand at the ends.
     """
-    text = " ".join(_without_middle(text, longest).split())
-    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-    return _without_middle(escaped, longest)
+    return _without_middle(escaped(" ".join(_without_middle(text, longest).split())), longest)
+
+
+def escaped(text: str) -> str:
+    """Return `text` with everything that cannot be printed written as Python writes it: \\x1b, \\ud800."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _without_middle(text: str, longest: int) -> str:

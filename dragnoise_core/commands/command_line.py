@@ -3,9 +3,11 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from ..errors import DragNoiseError
+from ..errors import DragNoiseError, printable, quoted
 from .bench_options import add_bench
+from .streams import Tolerant
 
 REFUSED, INTERRUPTED = 2, 130
 BENCH = f"{__package__.rpartition('.')[0]}.bench"
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         return _refuse(f"the package {error.name} is missing; pip install 'dragnoise[standalone]'.", REFUSED)
     except OSError as error:
-        return _refuse(f"{str(error.filename)[:80]}: {error.strerror}; check the name and who may read it.", REFUSED)
+        return _refuse(f"{quoted(error.filename)}: {error.strerror}; check the name and who may read it.", REFUSED)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -37,8 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose words about strangers' arguments are as short and printable as all others here."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(REFUSED, f"{self.format_usage()}dragnoise: {printable(message)}\n")
+
+
 def _refuse(sentence: str, code: int) -> int:
-    sys.stderr.write(f"dragnoise: {' '.join(sentence.split())}\n")
+    Tolerant(sys.stderr).write(f"dragnoise: {printable(sentence)}\n")
     return code
 
 
@@ -48,7 +57,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="dragnoise", description="Drag points of a picture; the picture follows.")
+    parser = _Parser(prog="dragnoise", description="Drag points of a picture; the picture follows.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_edit(commands.add_parser("edit", help="drag points of a picture"))
     _add_apply(commands.add_parser("apply", help="repeat a saved edit on its picture"))

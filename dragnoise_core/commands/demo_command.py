@@ -17,7 +17,8 @@ from ..standalone.loaded_model import LoadedModel
 from ..standalone.models import load_model
 from ..standalone.pipeline import edit_image
 from .process import ProcessRecorder
-from .terminal import ProgressBars, check_output, describe, say
+from .streams import say
+from .terminal import ProgressBars, check_output, describe
 
 
 def run_demo(options: Namespace) -> None:

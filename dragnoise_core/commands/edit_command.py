@@ -4,6 +4,7 @@ import json
 from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -20,7 +21,8 @@ from ..standalone.loaded_model import LoadedModel
 from ..standalone.models import load_model
 from ..standalone.pipeline import EditResult, apply_edit, edit_image
 from .process import ProcessRecorder
-from .terminal import ProgressBars, check_output, check_picture_output, describe, say
+from .streams import say
+from .terminal import Outputs, ProgressBars, check_output, check_picture_output, describe
 
 SHEET_SIDE = 512  # pixels of each picture on a sheet
 
@@ -49,15 +51,17 @@ def run_edit(options: Namespace) -> None:
             model, picture, points, mask=mask, prompt=options.prompt, config=config,
             steps=options.steps, strength=options.strength, callback=_both(bars, recorder),
         )  # fmt: skip
-    save_picture(result.picture, out)
+    outputs = Outputs()
+    outputs.write("picture", out, partial(save_picture, result.picture))
     if recorder:
-        save_gif(recorder.finish(result.picture), process)
+        outputs.write("process", process, lambda path: save_gif(recorder.finish(result.picture), path))
     if edit_file:
-        save_edit(result.edit, edit_file)
+        outputs.write("edit", edit_file, partial(save_edit, result.edit))
     if sheet:
         row = [picture, draw_drag(picture, points, mask=mask), result.picture]
-        save_picture(contact_sheet([row], ("before", "points", "after"), SHEET_SIDE), sheet)
-    _report(options, result, {"picture": out, "process": process, "edit": edit_file, "sheet": sheet})
+        whole = contact_sheet([row], ("before", "points", "after"), SHEET_SIDE)
+        outputs.write("sheet", sheet, partial(save_picture, whole))
+    _report(options, result, outputs)
 
 
 def run_apply(options: Namespace) -> None:
@@ -69,8 +73,9 @@ def run_apply(options: Namespace) -> None:
     model = _load(options)
     with ProgressBars() as bars:
         result = apply_edit(model, picture, edit, prompt=options.prompt, callback=bars)
-    save_picture(result.picture, out)
-    _report(options, result, {"picture": out})
+    outputs = Outputs()
+    outputs.write("picture", out, partial(save_picture, result.picture))
+    _report(options, result, outputs)
 
 
 def _load(options: Namespace) -> LoadedModel:
@@ -126,12 +131,11 @@ def _both(bars: ProgressBars, recorder: ProcessRecorder | None) -> Callback:
     return callback
 
 
-def _report(options: Namespace, result: EditResult, files: dict[str, Path | None]) -> None:
-    written = {name: str(path) for name, path in files.items() if path}
+def _report(options: Namespace, result: EditResult, outputs: Outputs) -> None:
+    """Say what happened and where it lies. Raises DragNoiseError when something lies elsewhere than asked for."""
     report = result.report()
     if options.json:
-        say(json.dumps({**report, "model": options.model, "files": written}, indent=2))
-        return
-    say(describe(report))
-    for name, path in written.items():
-        say(f"{name}: {path}")
+        say(json.dumps({**report, "model": options.model, "files": outputs.files}, indent=2))
+    else:
+        say("\n".join([describe(report), *(f"{name}: {path}" for name, path in outputs.files.items())]))
+    outputs.check()

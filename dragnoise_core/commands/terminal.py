@@ -1,7 +1,8 @@
 """What the commands share: progress bars, reports, outputs checked before the work."""
 
-import os
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from tqdm import tqdm
 from ..drawing import picture_format
 from ..errors import DragNoiseError
 from ..progress import Progress
+from .streams import Tolerant
 
 BAR = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}, {elapsed} gone, {remaining} left"
 
@@ -33,13 +35,49 @@ class ProgressBars:
             self.__exit__()
             self.phase = progress.phase
             title = f"{self.title} {self.phase}".strip()
-            self.bar = tqdm(total=progress.total, desc=title, file=sys.stderr, bar_format=BAR)
+            self.bar = tqdm(total=progress.total, desc=title, file=Tolerant(sys.stderr), bar_format=BAR)
         self.bar.update(progress.step - self.bar.n)
 
 
-def say(text: str) -> None:
-    """Write a line of the report to standard output."""
-    sys.stdout.write(text + "\n")
+class Outputs:
+    """Writes what was made; what cannot be written where it should is kept elsewhere.
+
+    files: where what was written lies, by its purpose.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, str] = {}
+        self.failures: list[str] = []
+        self.kept_in: Path | None = None
+
+    def write(self, purpose: str, path: Path, write: Callable[[Path], None]) -> None:
+        """Call `write` with the path, or with that of a new file in a folder for temporary files or the home folder."""
+        try:
+            write(path)
+            self.files[purpose] = str(path)
+        except DragNoiseError as error:
+            self.failures.append(str(error))
+            # Formats have limits of their own, PNG has none.
+            suffix = path.suffix if purpose not in ("picture", "sheet") else ".png"
+            self._keep(purpose, f"{purpose}{suffix}", write)
+
+    def _keep(self, purpose: str, name: str, write: Callable[[Path], None]) -> None:
+        for parent in (None, tempfile.gettempdir, Path.home):
+            if parent is None and self.kept_in is None:
+                continue
+            try:
+                folder = self.kept_in if parent is None else Path(tempfile.mkdtemp(prefix="dragnoise-", dir=parent()))
+                write(folder / name)
+            except (DragNoiseError, OSError, RuntimeError):
+                continue
+            self.kept_in, self.files[purpose] = folder, str(folder / name)
+            return
+
+    def check(self) -> None:
+        """Raise DragNoiseError when something could not be written as it was asked for, saying where it is kept."""
+        if self.failures:
+            where = f" What was made is kept in {self.kept_in}." if self.kept_in else ""
+            raise DragNoiseError(f"{self.failures[0]}{where}")
 
 
 def note(text: str) -> None:
@@ -79,6 +117,13 @@ def check_output(path: Path) -> Path:
         raise DragNoiseError(f"{path} is a folder; name a file.")
     if not path.parent.is_dir():
         raise DragNoiseError(f"there is no folder {path.parent} for {path.name}; make it first.")
-    if not os.access(path.parent, os.W_OK):
-        raise DragNoiseError(f"the folder {path.parent} cannot be written; choose another one.")
+    try:
+        # Asking for permission does not tell of read-only and full file systems; writing does.
+        with tempfile.TemporaryFile(dir=path.parent) as file:
+            file.write(b"0")
+            file.flush()
+    except OSError as error:
+        raise DragNoiseError(
+            f"the folder {path.parent} cannot be written ({error.strerror}); choose another one."
+        ) from error
     return path

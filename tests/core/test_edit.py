@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from toy_unet import ToyUNet
 
@@ -274,3 +275,22 @@ def test_a_failed_save_leaves_the_old_file(tmp_path):
 def test_parts_that_do_not_fit_are_no_edit():
     with pytest.raises(DragNoiseError, match="fit together"):
         replace(invented_edit(), sigmas=torch.ones(5))
+
+
+@pytest.mark.parametrize(
+    "name", ["bottlenecks", "originals", "sigmas", "schedule", "path", "losses", "points", "config"]
+)
+def test_an_altered_edit_is_noticed(tmp_path, name):
+    save_edit(made_edit()[0], tmp_path / "edit.safetensors")
+    with safe_open(tmp_path / "edit.safetensors", "pt") as file:
+        tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()
+    description = json.loads(metadata["dragnoise-edit"])
+    if name == "points":
+        description["points"] = description["points"].replace("50", "51")
+    elif name == "config":
+        description["config"]["learning_rate"] *= 2
+    else:
+        tensors[name] = tensors[name] * (1 + 1e-6)
+    save_file(tensors, tmp_path / "altered.safetensors", {"dragnoise-edit": json.dumps(description)})
+    with pytest.raises(DragNoiseError, match="was altered since it was saved"):
+        load_edit(tmp_path / "altered.safetensors")
