@@ -46,3 +46,8 @@ comfy:
 
 clean:
 	rm -rf $(VENV) .venv-comfy-cli out
+
+# Ten thousand cases at every door; the table of what came of them is the page about it.
+.PHONY: fuzz
+fuzz: $(READY)
+	FUZZ_CASES=10000 FUZZ_REPORT=docs/fuzzing.md $(VENV)/bin/python -m pytest tests/fuzz

@@ -141,10 +141,11 @@ def _check_folder(folder: Path, name: str) -> str:
             raise DragNoiseError(f"{name} has a {part_class}, not an image U-Net; give SD 1.x, SD 2.x or SDXL.")
         if part == "vae" and part_class != "AutoencoderKL":
             raise DragNoiseError(f"{name} has the autoencoder {part_class}; AutoencoderKL is needed.")
-        if part in required and part in WEIGHTY:
-            _check_plain(_json(folder, f"{part}/config.json", name), f"{name}'s {part}")
     _check_scheduler(_json(folder, "scheduler/scheduler_config.json", name), name)
     _check_unet(_json(folder, "unet/config.json", name), name)
+    for part in WEIGHTY:
+        if part in required:
+            _check_plain(_json(folder, f"{part}/config.json", name), f"{name}'s {part}")
     return PIPELINES[pipeline]
 
 
