@@ -5,10 +5,7 @@ from torch import Tensor
 
 from .errors import DragNoiseError
 
-REMEDY = (
-    "use float32 (command line: --device cpu; ComfyUI: --force-fp32, or --fp32-vae for encoder and decoder), "
-    "or another copy of the model"
-)
+REMEDY = "use another checkpoint or VAE, or float32 (command line: --device cpu; ComfyUI: --fp32-unet, --fp32-vae)"
 
 
 def check_finite(tensor: Tensor, place: str) -> Tensor:
@@ -18,5 +15,5 @@ def check_finite(tensor: Tensor, place: str) -> Tensor:
     follows, so it is asked at the border of every part. On a GPU the host waits for the answer.
     """
     if not torch.isfinite(tensor).all():
-        raise DragNoiseError(f"{place} gave numbers that are not finite (NaN or infinite); {REMEDY}.")
+        raise DragNoiseError(f"{place} gave numbers that are not finite; {REMEDY}.")
     return tensor

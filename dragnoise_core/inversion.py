@@ -56,7 +56,7 @@ def inversion_path(
     Raises DragNoiseError when `latent` or what comes of it is not finite.
     """
     check_sigmas(sigmas)
-    check_finite(latent, "the encoder")
+    check_finite(latent, "the VAE's encoder")
     levels = sigmas.flip(0).tolist()
     x = to_variance_exploding(latent, levels[0])
     latents, kept = [x], []

@@ -94,7 +94,7 @@ def drag(
             f"the picture is too small to drag: its latent is {width} x {height}, of {MIN_LATENT_CELLS} cells that are "
             "needed at least; scale it up, best to the size that the model was made for."
         )
-    check_finite(x, "the source of the noisy latent")
+    check_finite(x, "what made the latent")
     allowed = None if mask is None else latent_mask(mask, x)
     levels = sigmas.tolist()
     end = len(levels) - 1 - config.free_steps

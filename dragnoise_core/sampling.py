@@ -47,4 +47,4 @@ def sample(
         x = x + epsilon * (sigma_next - sigma)
         if callback:
             callback(Progress("sampling", step, len(levels) - 1, lambda denoised=denoised: denoised))
-    return check_finite(to_variance_preserving(x, levels[-1]), "the sampling")
+    return check_finite(to_variance_preserving(x, levels[-1]), "sampling")

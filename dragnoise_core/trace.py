@@ -90,8 +90,7 @@ class Trace:
         if not finite or (self.diverged and not self.losses):
             check_finite(originals, "the U-Net, in the drag,")
             raise DragNoiseError(
-                "the drag gave numbers that are not finite from its first step on, at learning rate "
-                f"{self.config.learning_rate}; lower it, or use float32."
+                f"the optimisation diverged at learning rate {self.config.learning_rate}; lower it, or use float32."
             )
         schedule = sigmas.float().cpu()
         return DragEdit(

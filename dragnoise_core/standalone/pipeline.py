@@ -136,7 +136,7 @@ class PictureRun:
 
     def encode(self) -> Tensor:
         """Return the picture's latent, model units, [1, 4, h, w]."""
-        return check_finite(self.model.encode(to_tensor(self.fitted)), "the encoder")
+        return check_finite(self.model.encode(to_tensor(self.fitted)), "the VAE's encoder")
 
     def encode_warped(self, latent: Tensor, points: DragPoints, mask: Tensor | None) -> Tensor:
         """Return the latent of the picture as the motion alone would leave it. latent: its own, [1, 4, h, w]."""
@@ -153,7 +153,7 @@ class PictureRun:
 
         source: the unedited picture's latent, where the picture's own pixels are to be kept: see `keep_pixels`.
         """
-        pixels = check_finite(self.model.decode(latent), "the decoder")
+        pixels = check_finite(self.model.decode(latent), "the VAE's decoder")
         if source is not None:
             pixels = keep_pixels(pixels, to_tensor(self.fitted), self.model.decode(source))
         result = unfit(to_picture(pixels), self.picture.size)

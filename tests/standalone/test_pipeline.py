@@ -156,7 +156,7 @@ def test_sdxl_and_v_prediction_edit_as_well(model_folders):
 
 @pytest.mark.parametrize(
     ("part", "result", "place"),
-    [("decode", (1, 3, 64, 64), "the decoder gave"), ("encode", (1, 4, 8, 8), "the encoder gave")],
+    [("decode", (1, 3, 64, 64), "the VAE's decoder gave"), ("encode", (1, 4, 8, 8), "the VAE's encoder gave")],
 )
 def test_an_autoencoder_that_overflows_is_named(model, part, result, place):
     broken = replace(model, **{part: lambda *arguments: torch.full(result, torch.nan)})
