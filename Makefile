@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-python test-js test-host chromium lint train bench comfy clean
+.PHONY: demo test test-python test-js test-host chromium lint train bench pictures comfy clean
 
 demo: $(READY)
 	$(VENV)/bin/dragnoise demo --out out
@@ -39,6 +39,10 @@ train: $(READY)
 
 bench: $(READY)
 	$(VENV)/bin/dragnoise bench edits
+
+# Makes the pictures of workflows, help pages and README anew, in the real page; ARGS are workflows' numbers.
+pictures: $(READY) chromium
+	$(VENV)/bin/python tests/browser/make_pictures.py $(ARGS)
 
 # Starts ComfyUI with this folder among its custom nodes; ARGS go to ComfyUI.
 comfy:

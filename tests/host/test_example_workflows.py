@@ -36,10 +36,6 @@ def definitions(host):
     return host.get("/object_info")
 
 
-def test_there_are_eight():
-    assert len(EXAMPLES) == 8
-
-
 @each_workflow
 def test_nodes_are_the_hosts_and_links_fit(path, definitions):
     workflow = read_workflow(path)
