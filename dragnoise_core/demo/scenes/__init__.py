@@ -51,7 +51,7 @@ def sample_parameters(kind: str, count: int, generator: torch.Generator | None =
 
 
 def render(kind: str, parameters: Parameters, size: int = SIZE) -> Tensor:
-    """Draw the scenes: [count, 3, size, size] in [0, 1], on the parameters' device."""
+    """Return the scenes drawn, [count, 3, size, size] in [0, 1], on the parameters' device."""
     scene, columns = find_kind(kind), as_columns(kind, parameters)
     first = next(iter(columns.values()))
     canvas = Canvas(len(first), size, first.device)
