@@ -31,11 +31,12 @@ def mean_distance(points: Tensor, targets: Tensor) -> float:
     return float((points.double() - targets.double()).norm(dim=-1).mean())
 
 
-def ssim(a: Tensor, b: Tensor) -> float:
+def ssim(a: Tensor, b: Tensor, region: Tensor | None = None) -> float:
     """Return the structural similarity of two pictures [1, C, H, W] in [0, 1], averaged over channels.
 
     Wang et al. 2004, equation 13: gaussian window of 11 x 11, deviation 1.5, K1 = 0.01, K2 = 0.03, windows that lie
-    inside. Raises DragNoiseError for different shapes or sides under 11 pixels.
+    inside. region: [H, W], weights of the windows' centres; None for all alike. Raises DragNoiseError for different
+    shapes, sides under 11 pixels and a region without a window.
     """
     _check_same_shape(a, b)
     if a.ndim != 4 or min(a.shape[-2:]) < 11:
@@ -53,7 +54,29 @@ def ssim(a: Tensor, b: Tensor) -> float:
     covariance = mean(a * b) - mean_a * mean_b
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
-    return float((luminance * (2 * covariance + c2) / (variance_a + variance_b + c2)).mean())
+    similarity = (luminance * (2 * covariance + c2) / (variance_a + variance_b + c2)).mean(0)[0]
+    weights = torch.ones_like(similarity) if region is None else region[5:-5, 5:-5].to(similarity)
+    if not weights.any():
+        raise DragNoiseError("the region is empty; mark at least one pixel to compare, five from the border.")
+    return float((similarity * weights).sum() / weights.sum())
+
+
+def sharpness(picture: Tensor, region: Tensor) -> float:
+    """Return the mean absolute difference of neighbouring pixels of a picture, [1, 3, H, W], in a region, [H, W]."""
+    picture = picture.double()
+    columns = functional.pad(picture.diff(dim=-1).abs().mean(1)[0], (0, 1))
+    rows = functional.pad(picture.diff(dim=-2).abs().mean(1)[0], (0, 0, 0, 1))
+    return float(((columns + rows) * region).sum() / region.sum())
+
+
+def colour_difference(a: Tensor, b: Tensor, region: Tensor) -> float:
+    """Return how far the colours of two pictures, [1, 3, H, W] in [0, 1], differ in a region, [H, W], in 1/255.
+
+    Of means over 9 x 9 pixels: edges that lie a little beside one another are no other colour.
+    """
+    _check_same_shape(a, b)
+    means = functional.avg_pool2d((a - b).double(), 9, 1, 4, count_include_pad=False)
+    return 255 * float((means.abs().mean(1)[0] * region).sum() / region.sum())
 
 
 def _check_same_shape(a: Tensor, b: Tensor) -> None:

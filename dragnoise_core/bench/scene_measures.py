@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..demo.networks import KeypointRegressor
 from ..demo.scenes import SIZE, keypoints
-from ..metrics import mean_distance, psnr, ssim
+from ..metrics import colour_difference, mean_distance, psnr, sharpness, ssim
 from .scene_drags import BenchDrag, dilated
 
 UNCHANGED = 0.02  # of the range of a pixel: under this the truth is the source
@@ -21,7 +21,8 @@ class SceneMeasures:
         drag = item.drag
         self.kind, self.regressor = drag.kind, regressor
         self.source, self.truth = drag.source_picture(), drag.truth_picture()
-        self.outside = 1 - dilated(item.changed(UNCHANGED), MARGIN)
+        self.changed = item.changed(UNCHANGED)
+        self.outside = 1 - dilated(self.changed, MARGIN)
         self.places = {name: place[0] for name, place in keypoints(drag.kind, drag.target, SIZE).items()}
         before = keypoints(drag.kind, drag.source, SIZE)
         self.dragged = list(drag.names)
@@ -35,6 +36,8 @@ class SceneMeasures:
         distance: mean over the dragged keypoints, in pixels, from where the regressor finds them to their targets.
         still_moved: the same for the keypoints that should have stayed. others: for all keypoints not dragged.
         truth_psnr, truth_ssim: to the rendered truth. outside_psnr: to the source, where the truth does not change it.
+        changed_sharpness, changed_ssim, changed_colour: where it does, beside the truth's: see `sharpness`, as a
+        ratio, `ssim` and `colour_difference`.
         """
         found = self.regressor.locate(picture, self.kind)
         picture = picture.float().cpu()
@@ -50,6 +53,9 @@ class SceneMeasures:
             "truth_psnr": psnr(picture, self.truth),
             "truth_ssim": ssim(picture, self.truth),
             "outside_psnr": min(psnr(picture, self.source, self.outside), EQUAL) if self.outside.any() else None,
+            "changed_sharpness": sharpness(picture, self.changed) / max(sharpness(self.truth, self.changed), 1e-6),
+            "changed_ssim": ssim(picture, self.truth, self.changed),
+            "changed_colour": colour_difference(picture, self.truth, self.changed),
             "still_moved": distance(self.still),
             "others": distance(self.others),
         }

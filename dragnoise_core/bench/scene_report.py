@@ -15,6 +15,9 @@ MEASURES = {
     "truth_psnr": ("PSNR to truth, dB", 1),
     "truth_ssim": ("SSIM to truth", 3),
     "outside_psnr": ("PSNR outside, dB", 1),
+    "changed_sharpness": ("sharpness of the changed part, of the truth's", 2),
+    "changed_ssim": ("SSIM of the changed part", 3),
+    "changed_colour": ("colour of the changed part, 1/255 off", 1),
     "still_moved": ("still keypoints moved, px", 1),
     "others": ("keypoints not dragged, px off", 1),
     "iterations": ("iterations", 0),
@@ -37,9 +40,10 @@ NOTES = """\
 Means over the drags with 95% bootstrap intervals. Distance: of the dragged keypoints, where the regressor finds them
 in the decoded picture, to their targets. Truth: the picture that the renderer draws for the change; the autoencoder
 alone bounds every PSNR. Outside: where the truth leaves the source as it is; row `nothing` shows the bound there.
-Still keypoints: those that the truth leaves where they are. Farther, lower: share of drags that ended worse than
-doing nothing. Seconds: inversion, which all methods share, is added to all but `nothing`; decoding is not counted;
-the first call of every method is not timed.
+Changed part: where the truth differs from the source; colours are means over nine pixels a side. Still keypoints:
+those that the truth leaves where they are. Farther, lower: share of drags that ended worse than doing nothing.
+Seconds: inversion, which all methods share, is added to all but `nothing`; decoding is not counted; the first call of
+every method is not timed.
 """
 SHARED = "Seconds are of {processes} processes side by side, of one thread each: compare them with care.\n"
 

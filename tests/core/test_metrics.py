@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dragnoise_core.errors import DragNoiseError
-from dragnoise_core.metrics import mean_distance, psnr, ssim
+from dragnoise_core.metrics import colour_difference, mean_distance, psnr, sharpness, ssim
 
 
 def test_psnr_of_a_constant_difference():
@@ -54,3 +54,27 @@ def test_different_and_small_pictures_are_refused():
         psnr(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 9))
     with pytest.raises(DragNoiseError, match="sides from 11"):
         ssim(torch.zeros(1, 3, 8, 20), torch.zeros(1, 3, 8, 20))
+
+
+def test_sharpness_and_colour_are_those_of_the_region():
+    region = torch.zeros(32, 32)
+    region[8:24, 8:24] = 1
+    slope = (torch.arange(32.0) / 64).expand(1, 3, 32, 32)
+    assert sharpness(slope, region) == pytest.approx(1 / 64)
+    assert sharpness(torch.lerp(slope.mean(3, keepdim=True), slope, 0.5), region) == pytest.approx(1 / 128)
+    assert colour_difference(slope, slope + 3 / 255, region) == pytest.approx(3, abs=1e-4)
+    # Every other pixel up and down is texture, not colour.
+    texture = (torch.arange(32) % 2 * 2.0 - 1).expand(1, 3, 32, 32) * 0.1
+    assert colour_difference(slope, slope + texture, region) < 0.12 * 255 * 0.1
+
+
+def test_the_similarity_of_a_region_is_that_of_its_windows_alone():
+    a = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(3))
+    b = a.clone()
+    b[..., 20:] = torch.rand(1, 3, 40, 20, generator=torch.Generator().manual_seed(4))
+    left = torch.zeros(40, 40)
+    left[:, :14] = 1
+    assert ssim(a, b, left) == pytest.approx(1)
+    assert ssim(a, b, 1 - left) < ssim(a, b) < 1
+    with pytest.raises(DragNoiseError, match="region is empty"):
+        ssim(a, b, torch.zeros(40, 40))
