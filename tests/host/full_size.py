@@ -1,7 +1,8 @@
 """Whole edits at full size through the real nodes in the host's process, with random weights: seconds and memory.
 
 `python tests/host/run_full_size.py [sd15] [sd21] [sdxl]`; with --narrow it only tries itself. `make bench` runs it as
-well. Prints JSON, in the form of the rows of dragnoise_core/bench/whole_edits.
+well. Prints JSON, in the form of the rows of dragnoise_core/bench/whole_edits. --dynamic-vram: with the host's dynamic
+VRAM, as its main switches it on for NVIDIA cards.
 """
 
 import cuda_malloc  # noqa: F401, I001  (first of all, as the host's main does: it chooses the allocator)
@@ -12,6 +13,11 @@ import json
 import sys
 import types
 from pathlib import Path
+
+if "--dynamic-vram" in sys.argv:  # before anything of the host's, whose modules take the library as they find it
+    import comfy_aimdo.control
+
+    comfy_aimdo.control.init()
 
 import comfy.cli_args
 import torch
@@ -94,6 +100,19 @@ def load_pack():
     return nodes
 
 
+def switch_on_dynamic_vram() -> None:
+    """Do what the host's main does, in its order. Raises RuntimeError where its library does not take the device."""
+    import comfy.memory_management
+    import comfy_aimdo.control
+
+    device = comfy.model_management.get_torch_device()
+    if not comfy_aimdo.control.init_devices([(device.index, 0)]):
+        raise RuntimeError(f"comfy-aimdo gives no dynamic VRAM on {device}")
+    comfy_aimdo.control.set_log_warning()
+    comfy.model_patcher.CoreModelPatcher = comfy.model_patcher.ModelPatcherDynamic
+    comfy.memory_management.aimdo_enabled = True
+
+
 def random_model(family: str, dtype: torch.dtype, narrow: bool):
     kind, shape, _ = SHAPES[family]
     config = kind({**shape, **({"model_channels": 64} if narrow else {})})
@@ -115,8 +134,9 @@ def random_vae(narrow: bool):
 class Edits:
     """One model, one VAE and one picture, and edits of it through the nodes."""
 
-    def __init__(self, nodes, family: str, acceleration: str, narrow: bool) -> None:
-        self.nodes, self.label = nodes, f"{family}, ComfyUI, {acceleration}"
+    def __init__(self, nodes, family: str, acceleration: str, narrow: bool, dynamic: bool) -> None:
+        memory = ", dynamic VRAM" if dynamic else ""
+        self.nodes, self.label = nodes, f"{family}, ComfyUI, {acceleration}{memory}"
         self.accelerated = {"acceleration": acceleration}
         # On a CPU a short edit on a small picture is enough to see whether this runs.
         self.schedule = {"steps": 5 if narrow else 50, "strength": 0.7, **self.accelerated}
@@ -126,6 +146,11 @@ class Edits:
         self.device = comfy.model_management.get_torch_device()
         half = torch.float16 if self.device.type == "cuda" else torch.float32
         self.model, self.vae = random_model(family, half, narrow), random_vae(narrow)
+        if dynamic:  # not before: what the host builds with it on has no weights to fill
+            switch_on_dynamic_vram()
+            self.model = comfy.model_patcher.ModelPatcherDynamic(
+                self.model.model.cpu(), self.device, torch.device("cpu")
+            )
         generator = torch.Generator().manual_seed(0)
         prompt = torch.randn(1, 77, self.model.model.model_config.unet_config["context_dim"], generator=generator)
         self.positive = [[prompt, {"pooled_output": torch.randn(1, 1280, generator=generator)}]]
@@ -138,11 +163,11 @@ class Edits:
 
     def rows(self, repeats: int) -> list[dict]:
         """Return the rows of all scenarios, with a warning where the model is not left as it was found."""
-        before = self.portrait()
-        rows = []
+        before, rows = None, []
         for name, settings in self.scenarios.items():
             label = f"{self.label}: {name}"
             first, iterations, _ = self.edit(settings)
+            before = before or self.portrait()  # the host itself changes a model when it first loads it
             wanted = settings["settings"].iterations if "default" not in name else None
             facts = tell_iterations(label, iterations, wanted)
             rows.append(row(label, "first" if rows else "first in the process", [first], **facts))
@@ -200,7 +225,11 @@ class Edits:
 
     def portrait(self) -> list[tuple]:
         """Return what would betray that somebody was at work in the model."""
-        return [(id(p), p.requires_grad, p.grad is None) for p in self.model.model.parameters()]
+        modules = [module for module in self.model.model.modules() if module._parameters]
+        if any(hasattr(module, "_v") for module in modules):  # the host loads small layers' weights anew every time
+            modules = [module for module in modules if hasattr(module, "_v")]
+        weights = [weight for module in modules for weight in module._parameters.values() if weight is not None]
+        return [(id(weight), weight.requires_grad, weight.grad is None) for weight in weights]
 
 
 def main() -> None:
@@ -210,13 +239,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="later runs, for the median (default: %(default)s)")
     parser.add_argument("--acceleration", default="auto", help="eager, cudagraph or auto (default: %(default)s)")
     parser.add_argument("--narrow", action="store_true", help="tiny networks: only to try the script, also on a CPU")
+    parser.add_argument("--dynamic-vram", action="store_true", help="with the host's dynamic VRAM; one family a run")
     options = parser.parse_args()
     nodes = load_pack()
     rows = []
     for family in options.families or SHAPES:
         # The host runs every prompt in inference mode.
         with torch.inference_mode():
-            rows += Edits(nodes, family, options.acceleration, options.narrow).rows(options.repeats)
+            edits = Edits(nodes, family, options.acceleration, options.narrow, options.dynamic_vram)
+            rows += edits.rows(options.repeats)
         comfy.model_management.unload_all_models()
     text = json.dumps({"rows": rows}, indent=2) + "\n"
     if options.json:
