@@ -112,7 +112,7 @@ def cheap_model(monkeypatch):
     model.unet.device, model.split_unet = torch.device("cpu"), lambda *_: None
     monkeypatch.setattr(scenes, "load_model", lambda *_: model)
     monkeypatch.setattr(scenes, "inversion_path", lambda unet, x, sigmas, features: InversionPath([x] * len(sigmas)))
-    monkeypatch.setattr("dragnoise_core.bench.scene_measures.ssim", lambda a, b: 0.5)
+    monkeypatch.setattr("dragnoise_core.bench.scene_measures.ssim", lambda *_: 0.5)
 
 
 def read_rows(folder):
@@ -211,6 +211,9 @@ def made_up_rows():
                 "truth_psnr": 20 + gain + index,
                 "truth_ssim": 0.9,
                 "outside_psnr": 30 + gain,
+                "changed_sharpness": 0.8,
+                "changed_ssim": 0.7,
+                "changed_colour": 9.0,
                 "still_moved": None,
                 "others": None if index else 2.0,
                 "iterations": 60,

@@ -60,6 +60,6 @@ def no_warning_of_the_hosts():
     """The pack gives the host no reason to warn."""
     blame = Blame()
     logging.getLogger().addHandler(blame)
-    yield
+    yield blame
     logging.getLogger().removeHandler(blame)
     assert not blame.found
