@@ -9,7 +9,8 @@ from ..images import load_image
 from ..points import DragPoints
 from .edit_command import read_points_file
 from .pick_server import PickServer
-from .terminal import note, say
+from .streams import say
+from .terminal import note
 
 FIRST_VISIT, RELOAD = 300, 3  # seconds
 

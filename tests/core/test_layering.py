@@ -66,6 +66,14 @@ def test_no_modules_import_each_other_in_a_circle():
     list(TopologicalSorter(graph).static_order())  # raises CycleError
 
 
+def test_every_module_imports():
+    code = (
+        "import importlib, pkgutil, dragnoise_core; "
+        "[importlib.import_module(m.name) for m in pkgutil.walk_packages(dragnoise_core.__path__, 'dragnoise_core.')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 def layer_of(path):
     first, *rest = path.relative_to(CORE).parts
     return first if rest else "core"
