@@ -46,10 +46,12 @@ def test_nodes_are_the_hosts_and_links_fit(path, definitions):
         definition = definitions[node["type"]]
         # The browser adds buttons and displays of its own, which take no link.
         own = {entry["name"] for entry in node["inputs"] if "widget" not in entry or entry["link"] is not None}
-        assert own <= set(input_definitions(definition)) <= {entry["name"] for entry in node["inputs"]}
-        assert [(o["name"], o["type"]) for o in node["outputs"]] == list(
-            zip(definition["output_name"], definition["output"], strict=True)
-        )
+        inputs, ours = set(input_definitions(definition)), node["type"].startswith("DragNoise")
+        assert own <= inputs and (not ours or inputs <= {entry["name"] for entry in node["inputs"]})
+        outputs = [(entry["name"], entry["type"]) for entry in node["outputs"]]
+        defined = list(zip(definition["output_name"], definition["output"], strict=True))
+        # A newer host's own nodes may have gained inputs and outputs.
+        assert outputs == (defined if ours else defined[: len(outputs)])
         for slot, entry in enumerate(node["inputs"]):
             if entry["link"] is not None:
                 _, source, output, target, index, kind = links[entry["link"]]

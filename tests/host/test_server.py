@@ -196,18 +196,19 @@ def test_track_strings_outside_a_linked_picture_are_refused_by_the_node(host):
 
 def test_cancel_stops_within_a_step_and_the_next_prompt_runs(host):
     good = host.run(graph(iterations=8)).outputs["measure"]["text"]
-    steps = []
+    steps, asked = [], []
 
     def interrupt(kind, data):
         if kind == "progress" and data["node"] == "optimize":
             steps.append(data["value"])
-            if data["value"] == 20:
+            if data["value"] >= 20 and not asked:  # newer hosts leave out some of the steps
+                asked.append(data["value"])
                 host.post("/interrupt", {})
 
     run = host.run(graph(points(((20, 20), (63, 63))), iterations=5000), interrupt)
     assert run.interrupted and run.error["node_id"] == "optimize"
     # The step that runs when the message arrives may end; two more for messages that take a moment.
-    assert max(steps) <= 23
+    assert max(steps) <= asked[0] + 3
     again = host.run(graph(iterations=8, invert__refinements=0, model__seed=0, sample__cfg=1.0))
     assert again.outputs["measure"]["text"] == good
 
