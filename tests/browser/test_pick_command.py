@@ -1,10 +1,12 @@
 """`dragnoise pick` as a person uses it: the command in a terminal, its page in the browser."""
 
 import json
+import signal
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from functools import partial
 
 import pytest
 from conftest import ROOT
@@ -26,7 +28,9 @@ def pick(tmp_path, monkeypatch):
     def start(*options):
         command = [sys.executable, "-m", "dragnoise_core.commands.command_line", "pick", str(tmp_path / "picture.png")]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        process = subprocess.Popen([*command, *options], cwd=ROOT, **pipes)
+        # A shell's background jobs, and so these tests among them, are told to ignore Ctrl+C.
+        heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        process = subprocess.Popen([*command, *options], cwd=ROOT, preexec_fn=heed, **pipes)
         started.append(process)
         line = process.stderr.readline()
         return process, next(word for word in line.split() if word.startswith("http://127.0.0.1:"))
@@ -135,6 +139,6 @@ def test_a_page_that_never_opens_ends_it_too():
 
 def test_ctrl_c_ends_it(pick):
     process, _ = pick()
-    process.send_signal(2)
+    process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10)
     assert process.returncode == 130 and "stopped" in err
