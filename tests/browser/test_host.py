@@ -378,6 +378,7 @@ def open_start_here(host) -> tuple[str, list]:
     result = next(link[3] for link in workflow["links"] if link[1] == edit and link[2] == 0)
     host.load(workflow)
     host.wait_for_picker()
+    host.page.wait_for_function("() => picker.model.stage.width === 256")
     host.look_at(offset=(-600, -200))
     return str(result), host.pairs[0]
 

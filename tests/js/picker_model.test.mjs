@@ -167,6 +167,15 @@ test("another picture keeps the pairs that fit, says how many do not, and undo h
   assert.deepEqual(model.stage, { width: 60, height: 60 });
 });
 
+test("another stage drops a pair that was being placed, and its selection", () => {
+  const model = loaded(stored([pair()]));
+  model.preview(commands.addHandle(model.state, [50, 50]));
+  model.select({ index: 1, end: "handle" });
+  model.setStage({ width: 200, height: 100 });
+  assert.equal(model.state.pairs.length, 1);
+  assert.equal(model.selected, null);
+});
+
 test("losing the picture loses no point", () => {
   const model = loaded(stored([pair(), pair([10, 10], [90, 10])]));
   const before = model.text;

@@ -113,7 +113,7 @@ export class PickerModel {
   setStage({ width, height }, otherPicture = false) {
     const old = this.stage;
     if (width === old.width && height === old.height) return 0;
-    this.#draft = null;
+    this.cancel();
     this.stage = { width, height };
     const { state } = this.#history;
     const belongs = state.width === old.width && state.height === old.height;

@@ -65,6 +65,8 @@ export class PointPicker {
     const otherPicture = this.stage.picture !== null && picture !== null;
     this.stage.picture = picture;
     this.stage.blankText = blankText;
+    // A gesture under way is in pixels of the stage until now.
+    if (size.width !== this.model.stage.width || size.height !== this.model.stage.height) this.gestures.cancel();
     const lost = this.model.setStage(size, otherPicture);
     if (lost) this.say(this.texts.lost(lost, `${size.width} x ${size.height}`));
     this.stage.stageChanged();
