@@ -2,7 +2,7 @@
 
 import re
 
-from .errors import DragNoiseError
+from .errors import DragNoiseError, quoted
 
 LATENT_CHANNELS = 4
 KINDS = {5: "a depth model", 7: "an upscaler", 8: "an instruction model", 9: "an inpainting model"}
@@ -16,9 +16,10 @@ def check_unet_kind(name: str, *, in_channels: int, has_middle: bool = True, ups
     A middle block without attention, as in SSD-1B and Segmind Vega, is a bottleneck like any other.
     """
     if in_channels != LATENT_CHANNELS:
-        kind = KINDS.get(in_channels, "another kind of model")
+        # The number is a stranger's, and may be none.
+        kind = next((kind for channels, kind in KINDS.items() if channels == in_channels), "another kind of model")
         raise DragNoiseError(
-            f"{name} is {kind}, its U-Net takes {in_channels} channels; give one of {LATENT_CHANNELS}: "
+            f"{name} is {kind}, its U-Net takes {quoted(in_channels)} channels; give one of {LATENT_CHANNELS}: "
             "a base model of SD 1.x, SD 2.x or SDXL."
         )
     if not has_middle or not upsamples:

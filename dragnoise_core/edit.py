@@ -186,9 +186,14 @@ def _from_description(path: Path, description: dict, tensors: dict[str, Tensor])
             f"{path} was altered since it was saved: its checksum is another one; save the edit again, or get the file "
             "again from where it came."
         )
-    points = DragPoints.from_json(str(description["points"]))
-    config, diverged = _config(description["config"]), int(description.get("diverged", 0))
-    return DragEdit(points=points, config=config, diverged=diverged, **tensors)
+    diverged = description.get("diverged", 0)
+    if not isinstance(diverged, int) or not 0 <= diverged <= MAX_LEVELS:
+        raise DragNoiseError(f"{path} says that {quoted(diverged)} levels diverged; save the edit again.")
+    try:
+        points, config = DragPoints.from_json(str(description["points"])), _config(description["config"])
+        return DragEdit(points=points, config=config, diverged=diverged, **tensors)
+    except DragNoiseError as error:
+        raise DragNoiseError(f"{path} cannot be used: {error}") from error
 
 
 def _config(settings: dict) -> OptimisationConfig:

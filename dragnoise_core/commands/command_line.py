@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import NoReturn
 
 from ..errors import DragNoiseError, printable, quoted
@@ -17,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code: 0, 2 for what the user can mend (one line says how), 130 for Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
+        _check_texts(options)
         options.run(options)
     except DragNoiseError as error:
         return _refuse(str(error), REFUSED)
@@ -43,7 +45,21 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose words about strangers' arguments are as short and printable as all others here."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(REFUSED, f"{self.format_usage()}dragnoise: {printable(message)}\n")
+        self.exit(REFUSED, f"{self.format_usage()}dragnoise: {printable(message)}; see {self.prog} --help.\n")
+
+
+def _check_texts(options: argparse.Namespace) -> None:
+    """Refuse what is neither text nor the name of any file, and a prompt that is no text."""
+    for name, value in vars(options).items():
+        for text in value if isinstance(value, list) else [value]:
+            if not isinstance(text, str):
+                continue
+            try:
+                text.encode("utf-8", "strict" if name == "prompt" else "surrogateescape")
+            except UnicodeEncodeError:
+                text = "\0"
+            if "\0" in text:
+                raise DragNoiseError(f"{name} {quoted(value)} holds what no text or file name can hold; write it anew.")
 
 
 def _refuse(sentence: str, code: int) -> int:
@@ -56,6 +72,7 @@ def _is_out_of_memory(error: Exception) -> bool:
     return type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "can't allocate memory" in str(error)
 
 
+@cache
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="dragnoise", description="Drag points of a picture; the picture follows.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -164,8 +164,8 @@ def _check_scheduler(config: dict, name: str) -> None:
     scheduler, steps = str(config.get("_class_name")), config.get("num_train_timesteps", TRAINING_STEPS)
     if scheduler.startswith(("LCM", "TCD", "EDM", "FlowMatch")) or steps != TRAINING_STEPS:
         raise DragNoiseError(
-            f"{name} uses {scheduler} with {steps} training steps, a distilled or flow model without the noise levels "
-            "that inversion needs; give the base model that it was made from."
+            f"{name} uses {scheduler} with {quoted(steps)} training steps, a distilled or flow model without the noise "
+            "levels that inversion needs; give the base model that it was made from."
         )
     if config.get("timestep_type") == "continuous" or any(config.get(key) for key in ("sigma_min", "sigma_max")):
         raise DragNoiseError(

@@ -30,11 +30,12 @@ def report():
         return
     lines = [
         "# Fuzzing", "",
-        "`make fuzz` makes up points strings, points files, pictures, masks, edit files and checkpoints' headers, half of",
-        "them broken pieces of whole ones, and brings them to the doors that a person uses: the command line, and",
-        "`DragPoints.parse` as the node calls it. Every case must be taken, or refused with exit code 2 and one printable",
-        "line of at most 700 characters, within 20 seconds, and leave no file behind. The cases end where a model would be",
-        "loaded. `make test` runs 60 of each.", "",
+        "`make fuzz` makes up points strings, points files, options, pictures, masks, edit files, checkpoints' headers and",
+        "the settings of models' folders, half of them broken pieces of whole ones, and brings them to the doors that a",
+        "person uses: the command line, and `DragPoints.parse` as the node calls it. Every case must be taken, or refused",
+        "with exit code 2 and one printable line of at most 700 characters, within 20 seconds, and leave no file behind.",
+        "Edits are applied, by a model of a few lines; the other cases end where a model would be loaded. `make test` runs",
+        "60 of each.", "",
         f"{datetime.date.today()}, {_machine()}, Python {platform.python_version()}:", "",
         "| door | cases | taken | refused | sentences | slowest |", "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]  # fmt: skip

@@ -9,9 +9,9 @@ import torch
 from hypothesis import strategies as st
 from icc_profiles import DISPLAY_P3, grey_profile, rgb_profile
 from PIL import Image
-from safetensors.torch import save
+from safetensors.torch import load, save
 
-from dragnoise_core.edit import TENSORS
+from dragnoise_core.edit import FORMAT, TENSORS, checksum
 
 STRANGE = ["", "\ud800", "\x1b[31m", "\u202e", "\x00", "\ufeff", "handle", "x", "NaN", "9" * 400, "[" * 2000]
 NUMBERS = st.one_of(
@@ -49,7 +49,11 @@ def mutated(whole: bytes) -> st.SearchStrategy[bytes]:
     return changes.map(apply)
 
 
-ENDS = st.lists(NUMBERS, min_size=2, max_size=2) | st.fixed_dictionaries({"x": NUMBERS, "y": NUMBERS})
+INSIDE = st.tuples(st.integers(0, 64) | st.floats(0, 64), st.integers(0, 48) | st.floats(0, 48)).map(list)
+ENDS = st.one_of(
+    INSIDE, INSIDE, INSIDE.map(lambda place: dict(zip("xy", place, strict=True))),
+    st.lists(NUMBERS, min_size=2, max_size=2), st.fixed_dictionaries({"x": NUMBERS, "y": NUMBERS}),
+)  # fmt: skip
 PAIR = st.fixed_dictionaries({"handle": ENDS, "target": ENDS}, optional={"reach": SCALARS})
 OWN_FORM = st.fixed_dictionaries(
     {"version": st.sampled_from([1, 2]) | SCALARS, "width": st.just(64) | SCALARS, "height": st.just(48) | SCALARS,
@@ -148,12 +152,55 @@ def changed_header(whole: bytes) -> st.SearchStrategy[bytes]:
     return st.builds(replaced, st.sampled_from(sorted(paths(header))), values)
 
 
+FACTORS = st.sampled_from([0.0, -1.0, 0.9, 1.0001, 100.0, 1e30, 1e38, float("inf"), float("nan")])
+SELDOM = st.sampled_from([False, False, False, True])
+LENGTHS = st.sampled_from([0, 1, 2, 3, 9, 1200])
+
+
+def altered_edit(whole: bytes) -> st.SearchStrategy[bytes]:
+    """An edit file whose words and tensors may be altered, and whose checksum may say that nothing was."""
+    length = int.from_bytes(whole[:8], "little")
+    original = json.loads(whole[8 : 8 + length])["__metadata__"][FORMAT]
+
+    def altered(tensor: torch.Tensor, change: str, draw) -> torch.Tensor:
+        if change == "scale":
+            return tensor * draw(FACTORS)
+        if change == "length":
+            return tensor.new_zeros(draw(LENGTHS), *tensor.shape[1:])
+        if change == "repeat":
+            return torch.cat([tensor, tensor - 0.01])
+        if change == "flip":
+            return tensor.flip(draw(st.integers(0, tensor.ndim - 1)))
+        return tensor.to(draw(st.sampled_from([torch.float64, torch.float16, torch.int64, torch.bool])))
+
+    @st.composite
+    def file(draw) -> bytes:
+        description, tensors = json.loads(original), load(whole)
+        said = description.pop("checksum")
+        config = description["config"]
+        for key in draw(st.lists(st.sampled_from(sorted(config)), max_size=2)):
+            config[key] = draw(SCALARS | st.sampled_from(["delta", "replace", 5, 1000, 0.3]))
+        if draw(SELDOM):
+            description["points"] = json.dumps(draw(OWN_FORM))
+        if draw(SELDOM):
+            description[draw(st.sampled_from(sorted(description)))] = draw(VALUES)
+        for name in draw(st.lists(st.sampled_from(sorted(tensors)), max_size=2, unique=True)):
+            change = draw(st.sampled_from(["scale", "length", "repeat", "flip", "type"]))
+            tensors[name] = altered(tensors[name], change, draw).contiguous()
+        description["checksum"] = said if draw(SELDOM) else checksum(description, tensors)
+        return save(tensors, {FORMAT: json.dumps(description)})
+
+    return file()
+
+
 def edit_bytes(whole: bytes) -> st.SearchStrategy[bytes]:
-    """An edit file, whole, broken, or with other tensors."""
+    """An edit file, whole, broken, altered so that only its parts tell, or with other tensors."""
     shapes = st.lists(st.integers(0, 3), max_size=5)
-    tensors = st.fixed_dictionaries({name: shapes.map(torch.zeros) for name in TENSORS})
-    invented = st.tuples(tensors, VALUES).map(lambda pair: save(pair[0], {"dragnoise-edit": json.dumps(pair[1])}))
-    return st.one_of(st.just(whole), mutated(whole), changed_header(whole), invented, st.binary(max_size=200))
+    invented = st.tuples(st.fixed_dictionaries({name: shapes.map(torch.zeros) for name in TENSORS}), VALUES)
+    return st.one_of(
+        altered_edit(whole), altered_edit(whole), mutated(whole), changed_header(whole), st.binary(max_size=200),
+        invented.map(lambda pair: save(pair[0], {FORMAT: json.dumps(pair[1])})),
+    )  # fmt: skip
 
 
 UNET = "model.diffusion_model."
@@ -187,3 +234,56 @@ CHECKPOINT = st.one_of(
     checkpoint_bytes(), checkpoint_bytes().flatmap(mutated), checkpoint_bytes().flatmap(changed_header),
     st.tuples(VALUES, st.binary(max_size=40)).map(lambda pair: safetensors(*pair)), st.binary(max_size=100),
 )  # fmt: skip
+
+FOLDER = {
+    "model_index.json": {
+        "_class_name": "StableDiffusionPipeline", "requires_aesthetics_score": False,
+        "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"],
+        "text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"],
+        "scheduler": ["diffusers", "DDIMScheduler"], "safety_checker": [None, None],
+    },
+    "unet/config.json": {
+        "_class_name": "UNet2DConditionModel", "in_channels": 4, "mid_block_type": "UNetMidBlock2DCrossAttn",
+        "addition_embed_type": None, "class_embed_type": None, "time_cond_proj_dim": None, "sample_size": 64,
+    },
+    "vae/config.json": {"_class_name": "AutoencoderKL", "latent_channels": 4, "quantization_config": None},
+    "text_encoder/config.json": {"architectures": ["CLIPTextModel"], "hidden_size": 768},
+    "scheduler/scheduler_config.json": {
+        "_class_name": "DDIMScheduler", "num_train_timesteps": 1000, "prediction_type": "epsilon",
+        "timestep_type": "discrete", "sigma_min": None, "sigma_max": None,
+    },
+}  # fmt: skip
+WORDS = st.sampled_from([
+    "StableDiffusionXLPipeline", "StableDiffusionInpaintPipeline", "LCMScheduler", "v_prediction", "sample", 9, 1000,
+    ["diffusers", "x"], [None, None], ["own_code", "Own"], {}, [], [[]],
+])  # fmt: skip
+
+
+@st.composite
+def model_folder(draw) -> dict[str, bytes]:
+    """The settings of a diffusers folder, some of them replaced, taken out or broken."""
+    files = json.loads(json.dumps(FOLDER))
+    for _ in range(draw(st.integers(0, 3))):
+        settings = files[draw(st.sampled_from(sorted(files)))]
+        settings[draw(st.sampled_from(sorted(settings)))] = draw(WORDS | VALUES)
+    texts = {name: json.dumps(settings).encode() for name, settings in files.items()}
+    if draw(SELDOM):
+        name = draw(st.sampled_from(sorted(texts)))
+        texts[name] = draw(mutated(texts[name]) | VALUES.map(lambda value: json.dumps(value).encode()))
+    if draw(SELDOM):
+        del texts[draw(st.sampled_from(sorted(texts)))]
+    return texts
+
+
+NUMERALS = st.sampled_from(
+    ["1", "0", "-1", "1.5", "nan", "inf", "1e999", "1_0", "\u0663", "9" * 400, "9" * 5000, "", " 7 "]
+)
+DRAG = st.lists(NUMERALS, min_size=4, max_size=5).map(lambda n: f"{n[0]},{n[1]}:{n[2]},{n[3]}" + "@".join(["", *n[4:]]))
+TEXT = st.text(max_size=30) | st.sampled_from(STRANGE)
+OPTION = st.one_of(
+    st.tuples(st.just("--drag"), DRAG | DRAG | mutated(b"1,2:30.5,4@5").map(lambda text: text.decode("latin-1")) | TEXT),
+    st.tuples(st.just("--pin"), st.tuples(NUMERALS, NUMERALS).map(",".join) | TEXT),
+    st.tuples(st.sampled_from(["--steps", "--strength", "--iterations", "--lr"]), NUMERALS | TEXT),
+    st.tuples(st.sampled_from(["--preset", "--points", "--mask", "--process", "--sheet", "--save-edit"]), TEXT),
+)  # fmt: skip
+OPTIONS = st.lists(OPTION.map("=".join), max_size=4).map(lambda found: ["--drag=1,1:2,2", *found])

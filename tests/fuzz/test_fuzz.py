@@ -38,9 +38,9 @@ def whole_edit(tmp_path_factory):
     import torch
     from toy_unet import ToyUNet
 
-    points = DragPoints.from_pairs([((20, 30), (50, 30))], 64, 64)
+    points = DragPoints.from_pairs([((20, 30), (50, 30))], 64, 48)
     sigmas = ddim_sigmas(scaled_linear_sigmas(), 5, 0.6).float()
-    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)) * float(sigmas[0])
+    x = torch.randn(1, 4, 7, 9, generator=torch.Generator().manual_seed(0)) * float(sigmas[0])
     path = tmp_path_factory.mktemp("edit") / "edit.safetensors"
     save_edit(optimise(ToyUNet(), x, sigmas, points, config=preset("paper", iterations=2)), path)
     return path.read_bytes()
@@ -54,3 +54,13 @@ def test_edit_files(whole_edit, data):
 @given(inputs.CHECKPOINT)
 def test_checkpoints_headers(content):
     doors.checkpoint(content)
+
+
+@given(inputs.model_folder())
+def test_models_folders(files):
+    doors.folder(files)
+
+
+@given(inputs.OPTIONS)
+def test_options(arguments):
+    doors.options(arguments)
