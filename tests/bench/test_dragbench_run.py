@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -180,26 +178,23 @@ def test_results_go_elsewhere(dragbench, tmp_path, model_folders, capsys):
     assert "run a method first" in capsys.readouterr().err
 
 
-def test_two_processes_share_the_work_and_draw_what_one_draws(dragbench, tmp_path, model_folders, capsys):
+def test_two_processes_share_the_work_and_draw_what_one_draws(dragbench, tmp_path, model_folders, monkeypatch, capsys):
     one, two, model = tmp_path / "one", tmp_path / "two", model_folders["sd"]
     assert main(command(dragbench, one, model, method="nothing")) == 0
-    # The first of one process's share: it must neither end that process nor, through it, the other.
+    # The first of one process's share: torchrun stops the others when a process ends with another code than 0.
     (dragbench / "animals/broken").mkdir()
     (dragbench / "animals/broken/original_image.png").write_bytes(b"no picture")
-    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     arguments = command(dragbench, two, model, method="nothing")
-    # As many threads as here: another number may add up in another order.
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    done = subprocess.run(
-        [*program, "dragnoise_core.commands.command_line", *arguments],
-        cwd=Path(methods.__file__).parents[2], env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "process 1 of 2" in done.stdout and "process 2 of 2" in done.stdout and "--evaluate" in done.stdout
+    for rank in range(2):
+        with monkeypatch.context() as started_by_torchrun:
+            for key, value in {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank}.items():
+                started_by_torchrun.setenv(key, str(value))
+            assert main(arguments) == 0
+    output = capsys.readouterr()
+    assert "process 1 of 2" in output.out and "process 2 of 2" in output.out and "--evaluate" in output.out
     assert contents(two) == contents(one)
-    assert "1 samples failed" in done.stdout and "animals/broken" in done.stderr
+    assert "1 samples failed" in output.out and "animals/broken" in output.err
     assert not (two / "evaluation.json").exists()
-    capsys.readouterr()
     assert main([*arguments, "--evaluate"]) == 2
     output = capsys.readouterr()
     assert "PSNR outside the mask" in output.out and "animals/broken" in output.err

@@ -124,26 +124,25 @@ def run(*options):
 
 
 def test_the_command_from_end_to_end(fake_methods, demo, tmp_path, capsys):
-    assert run("--count", "2", "--out", str(tmp_path), "--json") == 0
+    assert run("--count", "1", "--out", str(tmp_path), "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report == json.loads((tmp_path / "report.json").read_text())
-    assert report["drags"] == 2 and torch.__version__ in report["machine"]
+    assert report["drags"] == 1 and torch.__version__ in report["machine"]
     rows = {(row["index"], row["method"]): row for row in read_rows(tmp_path)}
-    assert rows.keys() == {(index, name) for index in range(2) for name in ("nothing", "paper", "default")}
-    for index in range(2):
-        item, perfect, nothing = bench_drag(0, index), rows[index, "default"], rows[index, "nothing"]
-        truth = item.drag.truth_picture()
-        # The autoencoder alone stands between a perfect method and the truth.
-        assert perfect["truth_psnr"] == pytest.approx(psnr(demo.decode(demo.encode(truth)), truth), abs=1e-3)
-        assert perfect["distance"] < REGRESSOR_ERROR and perfect["iterations"] == 3
-        assert nothing["distance"] == pytest.approx(lengths(item.drag).mean().item(), abs=REGRESSOR_ERROR)
-        assert (nothing["kind"], nothing["pairs"], nothing["masked"]) == (item.drag.kind, item.pairs, item.masked)
-        assert perfect["seconds"] > 0 and nothing["seconds"] > 0
+    assert rows.keys() == {(0, name) for name in ("nothing", "paper", "default")}
+    item, perfect, nothing = bench_drag(0, 0), rows[0, "default"], rows[0, "nothing"]
+    truth = item.drag.truth_picture()
+    # The autoencoder alone stands between a perfect method and the truth.
+    assert perfect["truth_psnr"] == pytest.approx(psnr(demo.decode(demo.encode(truth)), truth), abs=1e-3)
+    assert perfect["distance"] < REGRESSOR_ERROR and perfect["iterations"] == 3
+    assert nothing["distance"] == pytest.approx(lengths(item.drag).mean().item(), abs=REGRESSOR_ERROR)
+    assert (nothing["kind"], nothing["pairs"], nothing["masked"]) == (item.drag.kind, item.pairs, item.masked)
+    assert perfect["seconds"] > 0 and nothing["seconds"] > 0
     table = (tmp_path / "table.md").read_text()
     assert "default against paper" in table and all(head in table for head, _ in MEASURES.values())
     with Image.open(tmp_path / "contact-sheet.png") as sheet:
-        assert sheet.width > 5 * 256 and sheet.height > 2 * 256
-    assert len(fake_methods) == 3, "once to warm up, once for each drag"
+        assert sheet.width > 5 * 256 and sheet.height > 256
+    assert len(fake_methods) == 2, "once to warm up, once for the drag"
 
 
 def test_a_run_goes_on_where_it_was_stopped(fake_methods, cheap_model, tmp_path, capsys):
