@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch.nn import functional
 from tqdm import tqdm
 
 from ..background import keep_pixels
@@ -34,8 +35,7 @@ from .scene_report import markdown_report, scene_report
 from .scene_sheet import picture_path, scene_sheet, sheet_indices
 from .tasks import Task
 
-STEPS, STRENGTH = 50, 0.7
-LIMITS = {"seed": (0, 2**32), "count": (1, 100_000), "processes": (1, 64)}
+LIMITS = {"seed": (0, 2**32), "count": (1, 100_000), "processes": (1, 64), "side": (64, 1024)}
 BASELINE = "nothing"
 Row = dict[str, Any]
 
@@ -45,13 +45,16 @@ def run_bench_scenes(options: Namespace) -> None:
     for name, (low, high) in LIMITS.items():
         if not low <= getattr(options, name) <= high:
             raise DragNoiseError(f"--{name} is {getattr(options, name)}; choose a number from {low} to {high}.")
+    if options.side % 8:
+        raise DragNoiseError(f"--side is {options.side}; choose a multiple of 8, an autoencoder's cell.")
     if options.resume and options.out is None:
         raise DragNoiseError("--resume needs the folder to resume from; give --out DIR.")
     # Doing nothing is what every method is compared with, so it is always run.
     names = list(dict.fromkeys([BASELINE, *options.methods.split(",")]))
     for name in names:
         find_method(name)
-    settings = {"seed": options.seed, "device": str(usable_device(options.device)), "processes": options.processes}
+    settings = {name: getattr(options, name) for name in ("seed", "processes", "steps", "strength", "side")}
+    settings["device"] = str(usable_device(options.device))
     folder = None if options.out is None else Path(options.out)
     shown = sheet_indices(options.count) if folder else []
     rows = _start_rows(folder, options.resume, settings)
@@ -82,22 +85,21 @@ class SceneBench:
         self.settings = settings
         self.model = load_model("demo", settings["device"])
         self.regressor = load_keypoint_regressor(settings["device"])
-        self.sigmas = ddim_sigmas(self.model.sigmas, STEPS, STRENGTH).float()
+        self.sigmas = ddim_sigmas(self.model.sigmas, settings["steps"], settings["strength"]).float()
         self.warm: set[str] = set()
 
     def run(self, index: int, names: list[str]) -> Iterator[tuple[Row, Image.Image]]:
         """Run methods on one drag, with one inversion for all; yield a row and the decoded picture of each."""
         item = bench_drag(self.settings["seed"], index)
-        measures = SceneMeasures(item, self.regressor)
-        unet = self.model.split_unet(item.drag.kind, SIZE, SIZE)
+        measures, side = SceneMeasures(item, self.regressor), self.settings["side"]
+        source = item.drag.source_picture(side)
+        unet = self.model.split_unet(item.drag.kind, side, side)
         points, mask = DragPoints.from_pairs(drag_points(item.drag), SIZE, SIZE), item.mask()
 
         def prepare() -> Task:
-            latent = self.model.encode(measures.source)
+            latent = self.model.encode(source)
             path = inversion_path(unet, latent, self.sigmas, features=len(self.sigmas) - 1)
-            return Task(
-                unet, latent, path.latents[0], self.sigmas, points, mask, path, measures.source, self.model.encode
-            )
+            return Task(unet, latent, path.latents[0], self.sigmas, points, mask, path, source, self.model.encode)
 
         # The first call of a method pays for memory and kernels, which is not what an edit costs.
         cold = [name for name in names if name not in self.warm]
@@ -114,9 +116,11 @@ class SceneBench:
                 outcome = find_method(name)(task)
             picture = self.model.decode(outcome.latent)
             if outcome.keeps_pixels:
-                picture = keep_pixels(picture, measures.source, self.model.decode(task.latent))
+                picture = keep_pixels(picture, source, self.model.decode(task.latent))
             if not torch.isfinite(picture).all():
                 raise DragNoiseError(f"{name} gave numbers that are not finite on drag {index}; lower its step size.")
+            if side != SIZE:
+                picture = functional.interpolate(picture, (SIZE, SIZE), mode="bilinear", antialias=True)
             seconds = taken["seconds"] + (0 if name == BASELINE else inversion["seconds"])
             figures = {**measures.of(picture), "iterations": outcome.iterations, "seconds": seconds}
             row = {"index": index, "method": name, **self.settings, **tags, "motion": item.motion, **figures}

@@ -91,10 +91,9 @@ def fake_methods(monkeypatch, demo):
 
     def perfect(task):
         pairs = json.dumps(list(zip(task.points.handles, task.points.targets, strict=True)))
-        return Outcome(demo.encode(known[pairs].drag.truth_picture()), 3)
+        return Outcome(demo.encode(known[pairs].drag.truth_picture(task.picture.shape[-1])), 3)
 
     monkeypatch.setattr(methods, "METHODS", {"nothing": nothing, "paper": spoilt, "default": perfect})
-    monkeypatch.setattr(scenes, "STEPS", 4)
     return calls
 
 
@@ -120,7 +119,7 @@ def read_rows(folder):
 
 
 def run(*options):
-    return main(["bench", "scenes", "--device", "cpu", *options])
+    return main(["bench", "scenes", "--device", "cpu", "--steps", "4", *options])
 
 
 def test_the_command_from_end_to_end(fake_methods, demo, tmp_path, capsys):
@@ -143,6 +142,15 @@ def test_the_command_from_end_to_end(fake_methods, demo, tmp_path, capsys):
     with Image.open(tmp_path / "contact-sheet.png") as sheet:
         assert sheet.width > 5 * 256 and sheet.height > 256
     assert len(fake_methods) == 2, "once to warm up, once for the drag"
+
+
+def test_another_size_and_schedule_are_used_and_told(fake_methods, cheap_model, tmp_path):
+    options = ("--count", "1", "--methods", "paper", "--steps", "8", "--strength", "0.5", "--side", "128")
+    assert run(*options, "--out", str(tmp_path)) == 0
+    assert {task.picture.shape[-1] for task in fake_methods} == {128}
+    assert {len(task.sigmas) for task in fake_methods} == {5}, "half of eight steps, and the end"
+    for row in read_rows(tmp_path):
+        assert (row["steps"], row["strength"], row["side"]) == (8, 0.5, 128)
 
 
 def test_a_run_goes_on_where_it_was_stopped(fake_methods, cheap_model, tmp_path, capsys):
@@ -180,6 +188,8 @@ def test_processes_share_the_drags(fake_methods, cheap_model, monkeypatch, capsy
         (("--count", "0"), "--count"),
         (("--seed", "-1"), "--seed"),
         (("--processes", "-1"), "--processes"),
+        (("--side", "100"), "--side"),
+        (("--side", "32"), "--side"),
         (("--resume",), "--out"),
     ],
 )
