@@ -287,3 +287,28 @@ def test_size_never_feeds_back_to_the_parent(picker):
         picker.set_picture(*picture)
         picker.frame()
         assert picker.js(size) == before
+
+
+def test_points_are_copied_as_text_and_a_text_is_put_in_their_place(picker):
+    picker.drag((200, 200), (320, 240))
+    picker.keyboard.down("Shift")
+    picker.click(400, 400)
+    picker.keyboard.up("Shift")
+    text = picker.text
+    picker.press("Control+c")
+    assert picker.message == "Points copied, as text."
+    picker.button("Remove all points").click()
+    assert picker.text == ""
+    picker.press("Control+v")
+    assert picker.text == text
+    picker.press("Control+z")
+    assert picker.text == ""
+
+
+def test_a_text_that_holds_no_points_is_refused_and_changes_nothing(picker):
+    picker.drag((200, 200), (320, 240))
+    before = picker.text
+    picker.js("() => navigator.clipboard.writeText('[[[1, 2]]]')")
+    picker.press("Control+v")
+    assert "pair 1 has no target" in picker.message
+    assert picker.text == before

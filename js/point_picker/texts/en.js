@@ -40,6 +40,7 @@ export default {
   thenTarget: "; press its target",
   pairCount: (count) => (count === 1 ? "1 pair" : `${count} pairs`),
   pinCount: (count) => (count === 1 ? "1 pin" : `${count} pins`),
+  copied: "Points copied, as text.",
   listed: ", ",
 
   mostPairs: (most) => `${most} pairs are the most; remove one first.`,

@@ -39,6 +39,7 @@ export default {
   thenTarget: "。目標点をクリックしてください",
   pairCount: (count) => `点 ${count} 組`,
   pinCount: (count) => `ピン ${count} 個`,
+  copied: "点をテキストとしてコピーしました。",
   listed: "、",
 
   mostPairs: (most) => `点は最大 ${most} 組です。先に 1 組削除してください。`,

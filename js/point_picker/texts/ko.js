@@ -39,6 +39,7 @@ export default {
   thenTarget: "; 목표 점을 클릭하세요",
   pairCount: (count) => `점 ${count}쌍`,
   pinCount: (count) => `핀 ${count}개`,
+  copied: "점을 텍스트로 복사했습니다.",
   listed: ", ",
 
   mostPairs: (most) => `점은 최대 ${most}쌍입니다. 먼저 한 쌍을 삭제하세요.`,

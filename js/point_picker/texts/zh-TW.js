@@ -39,6 +39,7 @@ export default {
   thenTarget: "；請點擊它的目標點",
   pairCount: (count) => `${count} 對點`,
   pinCount: (count) => `${count} 個固定點`,
+  copied: "已將點複製為文字。",
   listed: "，",
 
   mostPairs: (most) => `最多 ${most} 對點，請先刪除一對。`,

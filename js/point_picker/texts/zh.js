@@ -39,6 +39,7 @@ export default {
   thenTarget: "；请点击它的目标点",
   pairCount: (count) => `${count} 对点`,
   pinCount: (count) => `${count} 个固定点`,
+  copied: "已将点复制为文本。",
   listed: "，",
 
   mostPairs: (most) => `最多 ${most} 对点，请先删除一对。`,

@@ -1,7 +1,7 @@
 /** The picker by keyboard alone. Keys that are not named here are left to the page. */
 
 import * as commands from "../model/commands.js";
-import { MAX_PAIRS, MAX_PINS } from "../model/points_text.js";
+import { MAX_PAIRS, MAX_PINS, parsePoints, PointsError } from "../model/points_text.js";
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 /** Comma and full stop too: many keyboards have no brackets without a modifier. */
@@ -19,9 +19,18 @@ export function listenToKeys(picker) {
     const handled = picker.isReadOnly
       ? false
       : onShortcut(picker, event) || (event.target === keys && onStageKey(picker, event));
-    if (!handled) return;
-    event.preventDefault();
-    event.stopPropagation();
+    if (handled) settle(event);
+  });
+  root.addEventListener("copy", (event) => {
+    if (!model.text) return;
+    event.clipboardData.setData("text/plain", model.text);
+    settle(event);
+    picker.say(picker.texts.copied);
+  });
+  root.addEventListener("paste", (event) => {
+    if (picker.isReadOnly) return;
+    paste(picker, event.clipboardData.getData("text/plain"));
+    settle(event);
   });
   root.addEventListener("keyup", (event) => {
     if (event.key === " ") picker.isPanning = false;
@@ -31,6 +40,23 @@ export function listenToKeys(picker) {
     picker.isPanning = false;
     if (model.isPreviewing && !picker.gestures.isActive) model.commit();
   });
+}
+
+function settle(event) {
+  event.preventDefault();
+  event.stopPropagation();
+}
+
+/** Points as text, of any form that is read; one step of history. */
+function paste({ model, gestures, say, texts }, text) {
+  if (gestures.isActive) return;
+  try {
+    parsePoints(text, model.stage);
+  } catch (error) {
+    if (!(error instanceof PointsError)) throw error;
+    return say(texts.notShown(error.message), true);
+  }
+  model.replacePoints(text);
 }
 
 function onShortcut(picker, event) {
