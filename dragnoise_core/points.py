@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -179,6 +179,22 @@ class DragPoints:
             for reach in self.reaches
         )
         return DragPoints(width, height, scale(self.handles), scale(self.targets), tuple(reaches), scale(self.pins))
+
+    def following(self, ends: Sequence[Point]) -> "DragPoints":
+        """Return the same pairs with handles[i] at ends[i], which is held inside the picture; its target moves along.
+
+        Pairs beyond the last end stay as they are, and so do reaches and pins. Coordinates to a tenth of a pixel.
+        """
+
+        def inside(x: float, y: float) -> Point:
+            return round(min(max(x, 0.0), self.width), 1), round(min(max(y, 0.0), self.height), 1)
+
+        handles, targets = list(self.handles), list(self.targets)
+        for index, end in enumerate(ends[: len(handles)]):
+            (hx, hy), (tx, ty) = handles[index], targets[index]
+            handles[index] = inside(*end)
+            targets[index] = inside(tx + handles[index][0] - hx, ty + handles[index][1] - hy)
+        return replace(self, handles=tuple(handles), targets=tuple(targets))
 
     def on_grid(self, width: int, height: int, *, whole: bool = True) -> tuple[Tensor, Tensor]:
         """Return handles and targets on a `width` x `height` grid over the picture, at the nearest cells if `whole`.

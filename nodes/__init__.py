@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .demo_model import DragNoiseDemoModel
 from .edit import DragNoiseEdit, DragNoiseLoadEdit, DragNoiseSaveEdit
+from .folder import DragNoiseLoadFolder
 from .inspect import DragNoiseBlockReplace, DragNoiseFrames
 from .inversion import DragNoiseInvert
 from .optimisation import DragNoiseOptimize
@@ -28,6 +29,7 @@ class DragNoiseExtension(ComfyExtension):
             DragNoiseOverlay,
             DragNoiseSaveEdit,
             DragNoiseLoadEdit,
+            DragNoiseLoadFolder,
             DragNoiseBlockReplace,
             DragNoiseDemoModel,
         ]

@@ -7,9 +7,9 @@ from PIL import Image
 from ..dragnoise_core.drawing import draw_drag, to_picture, to_tensor
 from ..dragnoise_core.errors import DragNoiseError
 from ..dragnoise_core.points import MAX_SIDE
-from .host.conversions import first_mask, read_mask, read_points, to_core_image, to_host_image
+from .host.conversions import first_mask, following, read_mask, read_points, to_core_image, to_host_image
 from .host.files import content_hash, stored_file
-from .host.inputs import CATEGORY, DragPointsType, picker_input
+from .host.inputs import CATEGORY, DragEditType, DragPointsType, picker_input
 
 MAX_STAGE = 8192  # pixels of a blank stage's side; it is drawn in memory
 
@@ -57,6 +57,12 @@ class DragNoisePoints(io.ComfyNode):
                     optional=True,
                     tooltip="Height of the blank stage in pixels, while no image is linked.",
                 ),
+                DragEditType.Input(
+                    "follow",
+                    optional=True,
+                    tooltip="The drag before this one: pair 1 begins where its pair 1 ended, and so on, and the "
+                    "targets move along. Pairs without a match there stay as placed. The picker shows where they went.",
+                ),
             ],
             outputs=[
                 DragPointsType.Output("drag_points", display_name="points", tooltip="The point pairs."),
@@ -88,15 +94,19 @@ class DragNoisePoints(io.ComfyNode):
         return content_hash(stored_file(mask_image, "mask")) if mask_image else ""
 
     @classmethod
-    def execute(cls, points, image=None, mask_image="", width=512, height=512) -> io.NodeOutput:
+    def execute(cls, points, image=None, mask_image="", width=512, height=512, follow=None) -> io.NodeOutput:
         if image is None:
             picture = Image.new("RGB", (width, height), (127, 127, 127))
         else:
             picture = to_picture(to_core_image(image[:1]))
+        shown = {}
         drag_points = read_points(points, *picture.size)
+        if follow is not None:
+            drag_points = following(drag_points, follow)
+            # For the picker: the text that these were, and what it has become.
+            shown["dragnoise_points"] = (points, drag_points.to_json())
         mask = read_mask(mask_image) if mask_image else torch.ones(picture.height, picture.width)
         overlay = draw_drag(picture, drag_points, mask=mask if mask_image else None)
-        shown = {}
         if image is not None:
             # For a picker whose picture no node upstream shows.
             shown["dragnoise_picture"] = ui.ImageSaveHelper.save_images(

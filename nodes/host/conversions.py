@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ...dragnoise_core.edit import DragEdit
 from ...dragnoise_core.errors import DragNoiseError
 from ...dragnoise_core.images import load_mask
 from ...dragnoise_core.inversion import InversionPath
@@ -16,6 +17,7 @@ from .files import stored_file
 
 # Rides along in the LATENT of an inversion: its latents at every level, [k + 1, 1, C, h, w], model units, on the CPU.
 PATH = "dragnoise_path"
+CELL = 8  # picture pixels to a cell of the latent
 VAE_REMEDY = "use another VAE, or start ComfyUI with --fp32-vae"
 MODEL_REMEDY = "use another checkpoint, or start ComfyUI with --fp32-unet"
 
@@ -115,6 +117,18 @@ def read_points(text: str, width: int, height: int) -> DragPoints:
     if not text.strip():
         raise DragNoiseError("no point pair; place at least one handle and its target.")
     return DragPoints.parse(text, width, height)
+
+
+def following(points: DragPoints, edit: DragEdit) -> DragPoints:
+    """Return `points` with each pair beginning where the pair of the same number ended in `edit`.
+
+    The edit's picture may be another one by less than a cell of its latent, padded or cropped to whole cells; then both
+    have the same pixels. Otherwise the ends are scaled to the picture of `points`.
+    """
+    own, seen = (points.width, points.height), (edit.points.width, edit.points.height)
+    same = all(abs(here - there) < CELL for here, there in zip(own, seen, strict=True))
+    x, y = (1.0, 1.0) if same else (here / there for here, there in zip(own, seen, strict=True))
+    return points.following([(px * x, py * y) for px, py in edit.path[-1].tolist()])
 
 
 def read_mask(name: str) -> Tensor:

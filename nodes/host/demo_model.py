@@ -36,13 +36,24 @@ def load_demo_model():
     table = unet.pop("prompt_embeddings")
     prompts = {kind: table[index : index + 1] for index, kind in enumerate(PROMPTS)}
     vae = demo_vae(read_weights("autoencoder", "cpu"))
-    return demo_unet(unet, preview_colours(vae)), vae, prompts
+    colours = preview_colours(vae)
+    model = demo_unet(unet, colours)
+    # Newer hosts build the model anew from this where its weights must not be shared, as to train a LoRA.
+    model.cached_patcher_init = (_unet_again, (colours,))
+    return model, vae, prompts
 
 
-def demo_unet(weights: dict[str, Tensor], colours: tuple[list, list]):
+def _unet_again(colours: tuple[list, list], disable_dynamic: bool = False):
+    weights = read_weights("unet", "cpu")
+    del weights["prompt_embeddings"]
+    return demo_unet(weights, colours, disable_dynamic)
+
+
+def demo_unet(weights: dict[str, Tensor], colours: tuple[list, list], disable_dynamic: bool = False):
     """Return a MODEL from a diffusers state dict of the demo U-Net's shape.
 
-    colours: (factors [4][3], bias [3]) of the linear preview.
+    colours: (factors [4][3], bias [3]) of the linear preview. disable_dynamic: never with dynamic
+    VRAM.
     """
     config = _DemoConfig(_unet_config(weights))
     config.latent_format.latent_rgb_factors, config.latent_format.latent_rgb_factors_bias = colours
@@ -66,7 +77,8 @@ def demo_unet(weights: dict[str, Tensor], colours: tuple[list, list]):
     if wrong:
         raise DragNoiseError(f"the demo weights do not fit, first at {wrong[0]}; install the pack's files again.")
     # The host's own loaders take the patcher of that name where there is one.
-    patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    plain = comfy.model_patcher.ModelPatcher
+    patcher = plain if disable_dynamic else getattr(comfy.model_patcher, "CoreModelPatcher", plain)
     return patcher(model.to(offload), load_device=device, offload_device=offload)
 
 

@@ -8,6 +8,8 @@ import folder_paths
 
 from ...dragnoise_core.errors import DragNoiseError, quoted
 
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
 
 def stored_file(name: str, purpose: str) -> str:
     """Return the path of `name`, "file.ext [input]" or "[output]", inside the host's folders.
@@ -30,13 +32,34 @@ def inside(folder: str, name: str, purpose: str) -> str:
     return path
 
 
-def content_hash(path: str) -> str:
+def content_hash(path: str | Path) -> str:
     """Return a hash of the file's content, by which the host sees that a file of the same name is another one."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def stored_pictures(name: str) -> list[tuple[Path, Path]]:
+    """Return the pictures of the folder `name` in the input folder, by name, each with its points' file beside it.
+
+    Raises DragNoiseError for a folder outside or without pictures, and for pictures without points.
+    """
+    folder = Path(inside(folder_paths.get_input_directory(), name, "folder"))
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    found = [(file, file.with_suffix(".json")) for file in files if file.suffix.lower() in PICTURES]
+    if not found:
+        raise DragNoiseError(
+            f"the input folder has no pictures in {quoted(name)}; put some there, each with its points: photo.png with "
+            "photo.json."
+        )
+    for file, points in found:
+        if not points.is_file():
+            raise DragNoiseError(
+                f"{file.name} has no points; put them in {points.name} beside it, or take the picture away."
+            )
+    return found
 
 
 def stored_edits() -> list[str]:

@@ -29,6 +29,7 @@ RESULTS = {
     "08_middle_block_study": (2, 256),
     "09_drag_after_drag": (3, 220),
 }
+TWINS = {"12_identity_lora_older": "11_identity_lora"}  # the same, for older hosts
 GRAPH_WIDTH = 640
 FILES = {"ckpt_name": "checkpoints", "lora_name": "loras"}
 RESULTS_SHOWN = """() => app.graph.nodes.filter((node) => node.type === "PreviewImage").every((node) =>
@@ -45,7 +46,7 @@ def main(wanted: list[str]) -> int:
     if missing() or not FRONTENDS:
         sys.stdout.write(f"NO PICTURES MADE: {missing() or 'no ComfyUI found; name some in COMFYUI_PATHS'}\n")
         return 1
-    chosen = [path for path in EXAMPLES if not wanted or path.stem[:2] in wanted]
+    chosen = [path for path in EXAMPLES if (not wanted or path.stem[:2] in wanted) and path.stem not in TWINS]
     with host_page(is_vue=True) as page:
         for path in chosen:
             made = results(page, path) if path.stem in RESULTS else [graph(page, path)]
@@ -56,6 +57,8 @@ def main(wanted: list[str]) -> int:
                 pickers = [picker(page)]
                 save(pickers[0], HELP / "points.jpg")
                 FirstDrag(page).save()
+    for twin, stem in TWINS.items():
+        shutil.copy(EXAMPLES[0].with_name(f"{stem}.jpg"), EXAMPLES[0].with_name(f"{twin}.jpg"))
     if any(path.stem == "01_start_here" for path in chosen):
         with host_page(is_vue=False) as page:
             open_workflow(page, EXAMPLES[0])
@@ -73,6 +76,7 @@ def host_page(is_vue: bool):
         base = Path(folder) / "comfy"
         with running_host(frontend.host, base, frontend.files()) as url:
             shutil.copy(frontend.host / "input" / "example.png", base / "input")
+            (base / "input" / "photos").mkdir()
             # Graphs are only shown: that the files have the right names is enough.
             for node in (node for path in EXAMPLES for node in read_workflow(path)["nodes"]):
                 names = [entry["name"] for entry in node["inputs"] if "widget" in entry]

@@ -35,6 +35,17 @@ def test_a_reach_keeps_its_share_of_the_pictures_area():
     assert points.scaled(65536, 65536).scaled(1, 1).reaches[0] >= 0.01, "a reach is never scaled to nothing"
 
 
+def test_pairs_follow_an_earlier_drag_with_their_targets_and_stay_inside():
+    points = DragPoints.from_pairs(
+        [((10, 20), (30, 40)), ((90, 90), (99, 90)), ((5, 5), (6, 6))], 100, 100, (9, None, 3)
+    )
+    moved = points.following([(15, 18), (104, 80)])
+    assert moved.handles == ((15, 18), (100, 80), (5, 5))
+    assert moved.targets == ((35, 38), (100, 80), (6, 6))
+    assert moved.reaches == points.reaches
+    assert moved.following([(15, 18), (104, 80)]) == moved, "what follows stays where it is when nothing changes"
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

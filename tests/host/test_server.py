@@ -308,6 +308,62 @@ def test_frames_go_from_the_unedited_picture_to_the_edit(host):
     assert run.outputs["measure"]["text"][0].startswith(f"(3, {SIDE}, {SIDE}, 3)")
 
 
+def test_points_follow_the_drag_before(host):
+    nodes = graph()
+    text = points(((20, 20), (24, 22)), ((5, 6), (7, 8)))
+    pictures = {"same": (SIDE, SIDE), "padded": (SIDE - 3, SIDE), "resized": (2 * SIDE, 2 * SIDE)}
+    for name, (width, height) in pictures.items():
+        nodes[f"{name}_image"] = ("DragNoiseTestingImage", {"width": width, "height": height, "count": 1})
+        linked = {"image": [f"{name}_image", 0], "follow": ["optimize", 0]}
+        nodes[name] = ("DragNoisePoints", {"points": text, **linked})
+        nodes[f"{name}_shown"] = ("DragNoiseTestingMeasure", {"image": [name, 2]})
+    run = host.run(nodes)
+    assert run.error is None
+    *_, ((x, y),) = json.loads(run.outputs["optimize"]["dragnoise_path"][0])["path"]
+    for name, (width, height) in pictures.items():
+        sent, moved = run.outputs[name]["dragnoise_points"]
+        assert sent == text
+        first, second = json.loads(moved)["pairs"]
+        across, down = width / SIDE, height / SIDE
+        factor = across if name == "resized" else 1
+        assert first["handle"] == pytest.approx([x * factor, y * factor], abs=0.06)
+        kept = [target - handle for handle, target in zip(first["handle"], first["target"], strict=True)]
+        assert kept == pytest.approx([4 * across, 2 * down], abs=0.11), "the target moves along"
+        assert second["handle"] == pytest.approx([5 * across, 6 * down]), "it has no match there"
+
+
+def test_a_folder_gives_each_picture_with_its_points_and_is_refused_by_name(tmp_path):
+    folder = tmp_path / "input" / "photos"
+    folder.mkdir(parents=True)
+    for name, size in (("b", (80, 40)), ("a", (64, 64))):
+        Image.new("RGB", size, (0, 0, 0)).save(folder / f"{name}.png")
+        (folder / f"{name}.json").write_text(f"[[[5, 6], [{size[0] - 1}, 7]]]")
+    nodes = {
+        "load": ("DragNoiseLoadFolder", {"folder": "photos"}),
+        "drawn": ("DragNoiseOverlay", {"image": ["load", 0], "points": ["load", 1]}),
+        "save": ("SaveImage", {"images": ["drawn", 0], "filename_prefix": ["load", 2]}),
+    }
+    with RealHost(tmp_path) as host:
+        files = [(file["subfolder"], file["filename"]) for file in host.run(nodes).outputs["save"]["images"]]
+        assert files == [("photos", "a_00001_.png"), ("photos", "b_00001_.png")]
+        for name, width in (("a", 64), ("b", 80)):
+            drawn = Image.open(tmp_path / "output" / "photos" / f"{name}_00001_.png").convert("RGB")
+            red, _, blue = drawn.getpixel((width - 1, 7))
+            assert drawn.width == width and blue > red + 60, "each picture has its own target"
+        (folder / "a.json").write_text("[[[5, 6], [99, 7]]]")
+        assert "a.json: target of pair 1 is (99, 7), outside" in failing(host, nodes)
+        (folder / "a.json").unlink()
+        for name, reason in (
+            ("photos", "a.png has no points"),
+            ("../photos", "outside"),
+            (".", "outside"),
+            ("no", "no pictures"),
+        ):
+            nodes["load"][1]["folder"] = name
+            with pytest.raises(Refused, match=reason):
+                host.run(nodes)
+
+
 def test_overlay_and_blank_stage(host):
     nodes = {
         "points": ("DragNoisePoints", {"points": USUAL, "width": 100, "height": 50}),

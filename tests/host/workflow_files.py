@@ -25,6 +25,15 @@ def input_definitions(definition: dict) -> dict[str, tuple]:
     return {name: (entry[0], entry[1] if len(entry) > 1 else {}) for name, entry in entries.items()}
 
 
+def fits(workflow: dict, definitions: dict) -> bool:
+    """Whether the host's own training node is the one that the workflow was made for: it has changed its outputs."""
+    return all(
+        [entry["type"] for entry in node["outputs"]] == definitions[node["type"]]["output"]
+        for node in workflow["nodes"]
+        if node["type"] == "TrainLoraNode"
+    )
+
+
 def widget_values(node: dict, definition: dict) -> dict:
     """The saved values by input. They are saved by position, some followed by a companion that is no input.
 

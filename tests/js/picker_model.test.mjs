@@ -287,3 +287,19 @@ test("a selected pin stays selected when one before it goes, and not when it goe
   model.commit(commands.removeAt(model.state, { index: 1, end: "pin" }));
   assert.equal(model.selected, null);
 });
+
+test("replaced points are one step, keep the mask, and are none where nothing moved", () => {
+  const model = loaded();
+  model.commit(commands.paint(model.state, { erase: false, diameter: 4, points: [[10, 10]] }));
+  const { mask } = model.state;
+  const moved = stored([pair([12, 10], [22, 20])]);
+  model.replacePoints(moved);
+  assert.equal(model.text, moved);
+  assert.equal(model.state.mask, mask);
+  let commits = 0;
+  model.subscribe((kind) => (commits += kind === "commit"));
+  model.replacePoints(` ${moved} `);
+  assert.equal(commits, 0);
+  model.undo();
+  assert.deepEqual(model.state.pairs, [pair()]);
+});

@@ -25,6 +25,7 @@ export function registerPointPicker() {
       // The path comes with the result, and on its own while the optimisation runs.
       api.addEventListener("executed", ({ detail }) => {
         showPath(detail.node, detail.output?.dragnoise_path?.[0]);
+        followPoints(detail.node, detail.output?.dragnoise_points);
       });
       api.addEventListener("dragnoise_path", ({ detail }) => showPath(detail.node, detail.path));
     },
@@ -75,4 +76,9 @@ function pickerOf(node) {
 function showPath(executionId, text) {
   if (!text) return;
   for (const nodePicker of onPage) nodePicker.showPath(executionId, text);
+}
+
+function followPoints(executionId, texts) {
+  if (!texts) return;
+  for (const nodePicker of onPage) nodePicker.followPoints(executionId, ...texts);
 }

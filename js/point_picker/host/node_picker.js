@@ -92,6 +92,13 @@ export class NodePicker {
     this.#picker.setPaths(paths, { width, height });
   }
 
+  /** Take over where this node's run moved the points, `sent` to `moved`, unless they have been changed meanwhile. */
+  followPoints(executionId, sent, moved) {
+    if (nodeByExecutionId(executionId, this.#rootGraph) !== this.#node) return;
+    if (this.#ownPoints !== null || this.#model.isPreviewing || this.#model.text !== sent) return;
+    this.#model.replacePoints(moved);
+  }
+
   get #rootGraph() {
     return this.#app.rootGraph ?? this.#app.graph;
   }

@@ -74,6 +74,13 @@ export class PickerModel {
     this.#notify("change");
   }
 
+  /** Replace all points by those of a stored text, as one step of history; nothing happens where they are the same. */
+  replacePoints(text) {
+    const next = this.#read(text);
+    if (serialisePoints(next) === serialisePoints(this.#history.state)) return;
+    this.commit({ ...next, mask: scaled(this.#history.state, next).mask });
+  }
+
   /** The stored name of the mask's file; "" without a mask. While `maskIsDirty`, the one before the last change. */
   get maskName() {
     return this.#nameOf(this.#history.state.mask) ?? this.#lastMaskName;
