@@ -21,18 +21,18 @@ from .split_unet import Decoded, Encoded, SplitUNet
 logger = logging.getLogger(__name__)
 
 ACCELERATIONS = ("auto", "eager", "cudagraph")
-# Settings and numbers of points ask for graphs of their own; somebody who tries many must not fill the memory.
+# Every combination of settings and number of points has graphs of its own; trying many must not fill the memory.
 MOST_GRAPHS = 32
-# Steps that a GPU may be given while its earlier answers are under way.
+# How many steps a GPU may be given before the answer to an earlier one is waited for.
 LAG = 2
 
 
 class Graphs:
     """Functions of tensors, captured as CUDA graphs when first called and replayed from then on.
 
-    A graph reads the weights where they were at its capture and holds no reference to them: call `clear` before they
-    move or change places. required: raise DragNoiseError where a capture fails, instead of running as Python with one
-    logged sentence.
+    A graph reads the weights where they were when it was captured and holds no reference to them: call `clear` before
+    they move. required: raise DragNoiseError when a capture fails, instead of logging one sentence and running as
+    Python.
     """
 
     def __init__(self, required: bool = False) -> None:
@@ -47,10 +47,10 @@ class Graphs:
         self.places: set[int] = set()
 
     def run(self, key: Hashable, function: Callable, *arguments: Any) -> Any:
-        """Return function(*arguments), tensors in nests of tuples and dictionaries as are the results.
+        """Return function(*arguments); arguments and results are tensors in nests of tuples and dictionaries.
 
-        key: names the function together with all that it closes over. The results stay where they are and are written
-        over by the next call with this key.
+        key: identifies the function and everything it closes over. The results keep their place in memory; the next
+        call with this key overwrites them.
         """
         if self.failure:
             return function(*arguments)
@@ -58,11 +58,11 @@ class Graphs:
         if key not in self.replays:
             if len(self.replays) == MOST_GRAPHS:
                 self.clear()
-            # What a graph gave is read where it lies; anything else is copied to a place that stays.
+            # Results of other graphs are read in place; anything else is copied to memory that stays.
             own = pytree.tree_map(lambda leaf: leaf if leaf.data_ptr() in self.places else leaf.clone(), arguments)
             try:
                 self.replays[key] = self.capture(function, own)
-            except Exception as error:  # the function's own come again without a graph
+            except Exception as error:  # the function's own errors come up again without a graph
                 self._fail(error)
                 return function(*arguments)
             self.places.update(leaf.data_ptr() for leaf in pytree.tree_leaves(self.replays[key].results))
@@ -112,10 +112,11 @@ class Replay:
 class GraphReplay(Replay):
     """A CUDA graph that leaves nothing of its own memory in use: its results are copied out of it.
 
-    So graphs do not depend on one another's memory, which the allocator that ComfyUI chooses (cudaMallocAsync) could
-    not give them, and may all have theirs in one pool. The function runs once before, on the same stream: libraries
-    take their work spaces then, and what fails, fails harmlessly. So may an exception later, during the capture, but
-    the function must not wait for the GPU: CUDA ends the capture at that, and cudaMallocAsync then the process.
+    So no graph depends on another's memory, which the allocator that ComfyUI chooses (cudaMallocAsync) could not
+    guarantee, and all of them share one pool. The function first runs once without a capture, on the same stream:
+    libraries allocate their work spaces then, and what fails, fails harmlessly. An exception during the capture is
+    harmless too, but the function must not wait for the GPU: CUDA then ends the capture, and cudaMallocAsync the
+    process.
     """
 
     def __init__(self, function: Callable, arguments: tuple, stream: torch.cuda.Stream, pool: Any) -> None:
@@ -123,7 +124,7 @@ class GraphReplay(Replay):
         self.graph = torch.cuda.CUDAGraph()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream), ChannelsLastNorms(), warnings.catch_warnings():
-            # That the arguments come from another stream, which has been waited for.
+            # It says that the arguments come from another stream; that one has been waited for.
             warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream", category=UserWarning)
             found = function(*arguments)
         stream.synchronize()
@@ -134,7 +135,7 @@ class GraphReplay(Replay):
             try:
                 found = function(*arguments)
             except Exception as error:
-                # What was captured must go while the capture lasts: at a later free cudaMallocAsync ends the process.
+                # What was captured must be freed during the capture: cudaMallocAsync ends the process at a later free.
                 traceback.clear_frames(error.__traceback__)
                 raise
             for place, result in zip(*map(pytree.tree_leaves, (self.results, found)), strict=True):
@@ -144,7 +145,7 @@ class GraphReplay(Replay):
 
 
 class CapturableUNet(SplitUNet, Protocol):
-    """A SplitUNet of tensors alone: its states, and the conditions that `under` exchanges, are nests of tensors.
+    """A SplitUNet whose states, and the conditions that `under` exchanges, are nests of tensors and nothing else.
 
     `encode` also takes sigma as a scalar tensor.
     """
@@ -156,7 +157,7 @@ class CapturableUNet(SplitUNet, Protocol):
 
 
 class GraphedUNet:
-    """A SplitUNet that replays CUDA graphs of another. What `encode` gives lasts until the next `encode`."""
+    """A SplitUNet that replays CUDA graphs of another. What `encode` returns is valid until the next `encode`."""
 
     def __init__(self, unet: CapturableUNet, graphs: Graphs) -> None:
         self.unet = unet
@@ -174,14 +175,14 @@ class GraphedUNet:
         return Encoded(bottleneck.clone(), (self.encodings, state))
 
     def decode(self, encoded: Encoded, bottleneck: Tensor, *, to_tap: bool) -> Decoded:
-        """See SplitUNet. With a gradient it runs as Python: `replay` takes the whole of what needs one."""
+        """See SplitUNet. With a gradient it runs as Python; `replay` captures whatever needs one as a whole."""
         if bottleneck.requires_grad:
             return self.unet.decode(replace(encoded, state=encoded.state[1]), bottleneck, to_tap=to_tap)
         outputs = self.replay(("decode", to_tap), partial(_decode, to_tap), encoded, bottleneck)
         return Decoded(*(output.clone() for output in outputs), *[None] * to_tap)
 
     def replay(self, key: Hashable, function: Callable, encoded: Encoded, *arguments: Any) -> Any:
-        """Return function(unet, encoded, *arguments) as `Graphs.run` does, for what `encode` gave last."""
+        """Return function(unet, encoded, *arguments) as `Graphs.run` does, for what `encode` returned last."""
         number, state = encoded.state
         if number != self.encodings:
             raise RuntimeError("another latent has been encoded since, in the same memory; encode this one again.")
@@ -204,8 +205,8 @@ def _decode(to_tap: bool, unet: SplitUNet, encoded: Encoded, bottleneck: Tensor)
 def replayed(unet: SplitUNet, function: partial, encoded: Encoded, *arguments: Any) -> Any:
     """Return function(unet, encoded, *arguments), replayed as a CUDA graph where the U-Net is a GraphedUNet.
 
-    function: a partial; its own arguments are hashable and, with its function, name all that it closes over.
-    arguments: tensors in nests. Results are written over by the next call with an equal function.
+    function: a partial whose own arguments are hashable and, with its function, identify everything it closes over.
+    arguments: nests of tensors. The next call with an equal function overwrites the results.
     """
     if isinstance(unet, GraphedUNet):
         return unet.replay((function.func, *function.args), function, encoded, *arguments)
@@ -213,9 +214,9 @@ def replayed(unet: SplitUNet, function: partial, encoded: Encoded, *arguments: A
 
 
 class Answers:
-    """Whether to stop, asked on the device and heard some steps later: no step waits for the answer.
+    """Whether to stop: asked on the device and answered a few steps later, so that no step waits.
 
-    moment: after `heard` gave True, what was handed in with the first question that was answered with yes.
+    moment: once `heard` has returned True, what was passed with the first question that was answered yes.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -233,7 +234,7 @@ class Answers:
         self.asked.append((step, stops, event, moment))
 
     def heard(self, step: float = math.inf) -> bool:
-        """Return whether a question has been answered with yes that was asked long enough before `step`, or at all."""
+        """Return whether a question asked long enough before `step`, or ever if left out, was answered yes."""
         while self.moment is None and self.asked and self.asked[0][0] <= step - self.lag:
             _, stops, event, moment = self.asked.popleft()
             if event:
@@ -248,9 +249,9 @@ def choose_graphs(
 ) -> Graphs | None:
     """Return the Graphs for a network, or None where it is to run as Python.
 
-    acceleration: "auto" (graphs where they can be captured), "eager" or "cudagraph". obstacle: why none can be, where
-    the caller knows one. device: where the weights will be, where that is not where they are. Raises DragNoiseError for
-    another word, and where "cudagraph" is impossible.
+    acceleration: "auto" (graphs where they can be captured), "eager" or "cudagraph". obstacle: why they cannot, if
+    the caller knows a reason. device: where the weights will be, if they are not there yet. Raises DragNoiseError for
+    any other word, and where "cudagraph" is impossible.
     """
     if acceleration not in ACCELERATIONS:
         raise DragNoiseError(f"acceleration is {quoted(acceleration)}; choose one of {', '.join(ACCELERATIONS)}.")

@@ -1,4 +1,4 @@
-"""Group norms that leave feature maps channels last, as convolutions on a GPU want them; PyTorch's turn them around."""
+"""Group norms that keep feature maps channels last, as convolutions on a GPU want them; PyTorch's do not."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-# Numbers in a feature map from which fewer bytes outweigh more kernels, on an H100.
+# Feature maps of so many values or more gain more from fewer bytes than they lose to more kernels, on an H100.
 LARGE = 2**20
 
 
 class ChannelsLastNorms(TorchFunctionMode):
-    """While it lasts, the group norms that this thread asks for are the one below; no other thread's are."""
+    """While it is active, `group_norm` below takes the place of PyTorch's in this thread, and in no other."""
 
     def __torch_function__(self, function: Callable, types: Any, arguments: tuple = (), options: Any = None) -> Any:
         if function is functional.group_norm:
@@ -24,11 +24,11 @@ class ChannelsLastNorms(TorchFunctionMode):
 def group_norm(
     x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
-    """Return what `torch.nn.functional.group_norm` does (Wu and He 2018), a feature map, [B, C, H, W], channels last.
+    """Return what `torch.nn.functional.group_norm` does (Wu and He 2018); maps, [B, C, H, W], come out channels last.
 
-    A large one, alone and without gradient, never leaves that layout: batch norm's kernels work in it, and take any
-    statistics. They find those of single channels; a group's variance is the mean of its channels' and that of their
-    means.
+    A large map in a batch of one, without gradient, never leaves that layout: batch norm's kernels work in it and take
+    any statistics. They compute those of single channels; a group's variance is the mean of its channels' variances
+    plus the variance of their means.
     """
     if x.ndim != 4:
         return functional.group_norm(x, num_groups, weight, bias, eps)

@@ -28,8 +28,8 @@ def choose_descent(config: OptimisationConfig, leaf: Tensor) -> torch.optim.Opti
 class NormalisedDescent(torch.optim.Optimizer):
     """Gradient descent in steps of one size: the gradient over its own root mean square, smoothed by momentum.
 
-    Adam moves every entry by about the learning rate, also those that the loss hardly feels, and the whole picture
-    drifts. Here an entry moves in proportion to its gradient; lr is the root mean square of a step.
+    Adam moves every entry by about the learning rate, even those that the loss hardly depends on, and the whole
+    picture drifts. Here an entry moves in proportion to its gradient; lr is the root mean square of a step.
     """
 
     def __init__(self, params, lr: float, momentum: float = 0.5) -> None:
@@ -37,11 +37,11 @@ class NormalisedDescent(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:
-        """Take one step along every parameter's `grad`; a gradient of zero leaves its parameter to the momentum."""
+        """Take one step along every parameter's `grad`; where that is zero, the momentum alone moves the parameter."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 gradient = parameter.grad
-                # The smallest normal number: nothing but a zero gradient is changed by it.
+                # The smallest normal number: it changes no gradient but zero.
                 size = gradient.square().mean().sqrt().clamp_min(torch.finfo(gradient.dtype).tiny)
                 state = self.state[parameter]
                 direction = torch.lerp(gradient / size, state.get("direction", gradient / size), group["momentum"])

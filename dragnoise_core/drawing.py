@@ -79,7 +79,7 @@ class _Overlay:
         xs, ys = zip(*points, strict=True)
         self.left, self.top = max(0, int(min(xs) - margin)), max(0, int(min(ys) - margin))
         right, bottom = min(size[0], int(max(xs) + margin) + 1), min(size[1], int(max(ys) + margin) + 1)
-        # A point on the far edge of a picture has its dot's half outside: at least one pixel is left to draw on.
+        # Half the dot of a point on the far edge lies outside the picture: keep at least one pixel to draw on.
         self.size = (max(right - self.left, 1), max(bottom - self.top, 1))
         self.unit = unit * SUPERSAMPLING
         self.layer = Image.new("RGBA", (self.size[0] * SUPERSAMPLING, self.size[1] * SUPERSAMPLING))

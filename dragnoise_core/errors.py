@@ -43,6 +43,6 @@ def _without_middle(text: str, longest: int) -> str:
 
 
 def quoted(value: Any) -> str:
-    """Return a value of a stranger as Python would write it, escaped, at most about 80 characters."""
+    """Return a stranger's value as Python would write it, escaped, in about 80 characters at most."""
     text = _SHORT.repr(value)
     return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."

@@ -12,7 +12,7 @@ def check_finite(tensor: Tensor, place: str) -> Tensor:
     """Return `tensor`. Raises DragNoiseError, naming `place`, when it holds NaN or an infinity.
 
     Half precision overflows in some models' networks, and damaged files hold such numbers; either spreads to all that
-    follows, so it is asked at the border of every part. On a GPU the host waits for the answer.
+    follows, so every part checks what it hands on. On a GPU the host waits for the result.
     """
     if not torch.isfinite(tensor).all():
         raise DragNoiseError(f"{place} gave numbers that are not finite; {REMEDY}.")

@@ -33,7 +33,7 @@ DECODER_ERRORS = (
     struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
 )  # fmt: skip
 
-# What brings a picture of each EXIF orientation upright; 1 and what the standard does not know is upright.
+# How to turn a picture of each EXIF orientation upright; 1, and whatever the standard lacks, is upright already.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -51,7 +51,7 @@ def load_image(path: str | os.PathLike) -> Image.Image:
 
     Of an animation, the first frame. A colour profile of RGB stays with the picture, as info["icc_profile"], so that
     its pixels are its own; from profiles of other colour spaces (CMYK, grey) the colours are converted to sRGB.
-    EXIF data or a profile that cannot be read do not stop a whole picture. Raises DragNoiseError when the file is
+    EXIF data or a profile that cannot be read are passed over. Raises DragNoiseError when the file is
     missing, over 256 MiB or 64 megapixels (decided before decoding), damaged, or no picture.
     """
     return _load(path, _as_rgb)
@@ -118,7 +118,7 @@ def _check_size(path: Path, size: tuple[int, int]) -> None:
 
 
 def _turned(picture: Image.Image) -> Image.Image:
-    """Return the picture upright. Only the orientation is asked for, so other EXIF entries may be what they like."""
+    """Return the picture upright. Only the orientation is read, so other EXIF entries may be broken."""
     try:
         orientation = picture.getexif().get(ExifTags.Base.Orientation)
         turn = TURNS.get(orientation)
@@ -164,7 +164,7 @@ def _with_profile(picture: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _usable(profile: bytes, mode: str) -> ImageCms.ImageCmsProfile | None:
-    """Return an ICC profile that colours of a Pillow mode can be converted from, or None, saying so."""
+    """Return an ICC profile that colours of a Pillow mode can be converted from, or warn and return None."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         # Grey pictures may have an RGB profile.

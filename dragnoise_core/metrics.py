@@ -72,7 +72,7 @@ def sharpness(picture: Tensor, region: Tensor) -> float:
 def colour_difference(a: Tensor, b: Tensor, region: Tensor) -> float:
     """Return how far the colours of two pictures, [1, 3, H, W] in [0, 1], differ in a region, [H, W], in 1/255.
 
-    Of means over 9 x 9 pixels: edges that lie a little beside one another are no other colour.
+    Means over 9 x 9 pixels are compared, so that edges a little apart do not count as another colour.
     """
     _check_same_shape(a, b)
     means = functional.avg_pool2d((a - b).double(), 9, 1, 4, count_include_pad=False)

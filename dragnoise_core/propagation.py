@@ -5,7 +5,7 @@ from torch import Tensor
 from .edit import DragEdit
 from .errors import DragNoiseError
 
-# Samplers compute with float32 sigmas and multi-stage ones come close to a level: treat as equal what differs by less.
+# Samplers round sigmas to float32, and multi-stage ones come close to a level: closer than this counts as equal.
 TOLERANCE = 1e-4
 
 
@@ -61,7 +61,8 @@ def carry(propagation: str, own: Tensor, optimised: Tensor, original: Tensor) ->
 def active_optimisation(edit: DragEdit, sigma: float) -> int | None:
     """Return which of the edit's optimisations acts at noise level `sigma`; None where none does.
 
-    An edit whose points had arrived at once acts nowhere: even "replace" must not carry an unchanged bottleneck on.
+    An edit whose points were at their targets from the start acts nowhere: not even "replace" may carry an unchanged
+    bottleneck on.
     """
     if not edit.iterations:
         return None

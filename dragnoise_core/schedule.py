@@ -24,7 +24,7 @@ def sigmas_from_betas(betas: Tensor) -> Tensor:
     """Return sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t) for betas [T], ascending, [T], float64.
 
     Betas rescaled to a terminal signal-to-noise ratio of zero (Lin et al. 2024) end at no signal at all, which no
-    finite sigma says: alpha_bar is at least 2^-24, float16's smallest number, a sigma of 4096.
+    finite sigma expresses: alpha_bar is at least 2^-24, float16's smallest number, a sigma of 4096.
     """
     alpha_bar = torch.cumprod(1 - betas.double(), 0).clamp_min(2**-24)
     return ((1 - alpha_bar) / alpha_bar).sqrt()

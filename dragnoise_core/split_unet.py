@@ -38,8 +38,8 @@ class SplitUNet(Protocol):
     def encode(self, x: Tensor, sigma: float, *, middle: bool = True) -> Encoded:
         """Run the encoder and the middle block, without gradient.
 
-        middle: False where another bottleneck will be decoded. Then the middle block need not run: of the bottleneck
-        that comes back only shape, dtype and device mean something.
+        middle: False where another bottleneck will be decoded. Then the middle block need not run, and only the
+        shape, dtype and device of the returned bottleneck are meaningful.
         """
 
     def decode(self, encoded: Encoded, bottleneck: Tensor, *, to_tap: bool) -> Decoded:

@@ -104,7 +104,7 @@ def chosen_plan(options: Namespace) -> Plan:
     rates = _numbers("learning-rates", options.learning_rates, float, *RANGES["learning_rate"])
     budgets = _numbers("budgets", options.budgets, int, *RANGES["iterations"])
     (iterations,) = _numbers("iterations", str(options.iterations), int, *RANGES["iterations"])
-    # Ten steps are the fewest of which every study's parts are whole steps.
+    # With fewer than ten steps some study's share of them would not be a whole number.
     (steps,) = _numbers("steps", str(options.steps), int, 10, 999)
     return Plan(steps, iterations, rates, budgets)
 

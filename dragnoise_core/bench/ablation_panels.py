@@ -37,7 +37,7 @@ def panels(rows: Sequence[Row]) -> list[Panel]:
 
 
 def choice_panel(rows: Sequence[Row]) -> Panel:
-    """Distance over the variants, and what PSNR they gain over the published one on the same drags."""
+    """Distance over the variants, and the PSNR that they gain over the published one on the same drags."""
     study, variants = rows[0]["study"], best_rates(grouped(rows, "variant"))
     numbers = all(isinstance(variant, int) for variant in variants)
     x = list(variants) if numbers else list(range(len(variants)))
@@ -52,7 +52,7 @@ def choice_panel(rows: Sequence[Row]) -> Panel:
 
 
 def replacement_panel(rows: Sequence[Row]) -> Panel:
-    """How far another picture's bottleneck takes the keypoints, and what a picture's own one keeps of it."""
+    """How far another picture's bottleneck takes the keypoints, and how much of a picture its own one keeps."""
     own, *others = (grouped([row for row in rows if row["donor"] == donor], "variant") for donor in DONORS)
     lines = [
         Line(f"to the {donor} picture's keypoints", list(steps), [_percent(group) for group in steps.values()], colour)
@@ -66,7 +66,7 @@ def replacement_panel(rows: Sequence[Row]) -> Panel:
 
 
 def variable_panel(rows: Sequence[Row]) -> Panel:
-    """Share of the way over the iterations; every variable at the learning rate that gets farthest, the rest faint."""
+    """Share of the way over the iterations; each variable's best learning rate in full, the others faint."""
     lines = []
     for colour, variable in enumerate(VARIABLES):
         own = [row for row in rows if row["variant"] == variable]

@@ -1,4 +1,4 @@
-"""The middle-block replacement study (DragNoise, section 3.2): what a picture owes to its bottleneck, and from when on.
+"""The middle-block replacement study (DragNoise, section 3.2): what a picture owes to its bottleneck, and when.
 
 The bottleneck of a donor's trajectory at one step goes into all later steps of a recipient's trajectory.
 """
@@ -23,7 +23,7 @@ DONORS = ("itself", "edited", "other")
 
 
 class Watched:
-    """A SplitUNet that remembers, of every step, the latent that it saw and the bottleneck that it gave."""
+    """A SplitUNet that remembers the latent that it saw and the bottleneck that it gave at every step."""
 
     def __init__(self, unet: SplitUNet) -> None:
         self.unet = unet
@@ -58,8 +58,8 @@ class Repeating:
 
 
 def replacements(unet: SplitUNet, noisy: Tensor, sigmas: Tensor, left: list[int]) -> Iterator[Tensor]:
-    """Yield the latents of the pictures as they are, [B, 4, h, w], then for each of `left` those of the first picture
-    with the bottlenecks of all of them.
+    """Yield the pictures' own latents, [B, 4, h, w], then, for each of `left`, those of the first picture sampled with
+    each picture's bottleneck.
 
     noisy: [B, 4, h, w], sigma space at sigmas[0], the recipient first. sigmas: descending, [k + 1]. left: how many of
     the last steps get a bottleneck; it is the donor's at the first of these steps.
@@ -73,10 +73,10 @@ def replacements(unet: SplitUNet, noisy: Tensor, sigmas: Tensor, left: list[int]
 
 
 def replacement_study(subject: Subject) -> Iterator[Row]:
-    """Let a picture have its own bottleneck, its edited truth's, and another scene's of its kind.
+    """Give a picture its own bottleneck, that of its edited truth, and that of another scene of its kind.
 
-    distance: of the keypoints from the donor's places; the recipient's are `way` from there, in pixels. Measured are
-    all keypoints that lie in both pictures; with the edited truth as donor, those that were dragged.
+    distance: of the keypoints from the donor's places; the recipient's are `way` from there, in pixels. All
+    keypoints that lie in both pictures are measured; with the edited truth as donor, those that were dragged.
     donor_psnr, recipient_psnr: to the pictures as they are sampled without a replacement; None when they are equal.
     """
     drag = subject.drag

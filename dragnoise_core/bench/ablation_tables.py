@@ -13,7 +13,7 @@ CHOICES = {"start": "start step", "block": "optimised block", "tap": "supervised
 HEAD = ("distance, px", "PSNR to truth, dB", "PSNR outside, dB", "iterations")
 NOTE = (
     "Means with 95% bootstrap intervals over the drags. Distance: of the dragged keypoints, by the regressor, to their "
-    "targets. Of several learning rates the nearest is shown; the intervals do not account for that choice."
+    "targets. Of several learning rates the best is shown; the intervals do not account for that choice."
 )
 
 
@@ -61,7 +61,7 @@ def choice_table(rows: Sequence[Row]) -> str:
 
 
 def replacement_table(rows: Sequence[Row]) -> str:
-    """Return what a bottleneck that is repeated from some step on keeps of its picture, and takes to another one."""
+    """Return how much of a picture a bottleneck keeps, and takes to another one, when repeated from some step on."""
     lines = []
     for (donor, step), own in grouped(rows, "donor", "variant").items():
         share = "-" if donor == DONORS[0] else covered(own).text()

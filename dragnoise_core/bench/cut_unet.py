@@ -18,8 +18,8 @@ class CutUNet(DiffusersSplitUNet):
     "middle": the published cut; "decoder 0", "decoder 1", ...: the output of that decoder block.
     tap: the decoder block, from 0, whose output is the feature map; the last one that upsamples when left out.
     settings: as DiffusersSplitUNet takes them.
-    Raises DragNoiseError for blocks that the U-Net lacks, and for a cut that leaves nothing before the tap: there the
-    drag would not go through the model at all.
+    Raises DragNoiseError for blocks that the U-Net lacks, and for a cut that leaves no block before the tap: then
+    the drag would not go through the model at all.
     """
 
     def __init__(

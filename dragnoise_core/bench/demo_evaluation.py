@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def held_out(kind: str, count: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """Pictures [count, 3, 256, 256] of scenes that were not trained on, and their keypoints in pixels."""
+    """Return pictures, [count, 3, 256, 256], of scenes that were not trained on, and their keypoints in pixels."""
     generator = torch.Generator().manual_seed(HELD_OUT_SEED + list(KINDS).index(kind))
     parameters = sample_parameters(kind, count, generator)
     return render(kind, parameters), keypoints(kind, parameters)
@@ -59,7 +59,7 @@ def held_out(kind: str, count: int) -> tuple[Tensor, dict[str, Tensor]]:
 def evaluate_kind(
     model: DemoModel, regressor: KeypointRegressor, kind: str, count: int
 ) -> tuple[Tensor, Tensor, Tensor, dict[str, float]]:
-    """Pictures, their autoencoder round trips, their inversions sampled again, and figures (dB and pixels)."""
+    """Return pictures, their autoencoder round trips, their inversions sampled again, and figures (dB and pixels)."""
     pictures, truth = held_out(kind, count)
     device = model.unet.device
     unet = DiffusersSplitUNet(model.unet, model.prompt(kind))
@@ -82,22 +82,22 @@ def evaluate_kind(
 
 
 def mean_psnr(pictures: Tensor, reference: Tensor) -> float:
-    """PSNR in dB of each picture, averaged."""
+    """Return the mean of every picture's PSNR in dB."""
     return (-10 * (pictures - reference).square().mean((1, 2, 3)).log10()).mean().item()
 
 
 @torch.no_grad()
 def keypoint_error(regressor: KeypointRegressor, pictures: Tensor, kind: str, truth: dict[str, Tensor]) -> float:
-    """Mean distance in pixels between found and true keypoints."""
+    """Return the mean distance in pixels between found and true keypoints."""
     found = regressor.locate(pictures, kind)
     return torch.stack([(found[name].cpu() - truth[name]).norm(dim=1) for name in truth]).mean().item()
 
 
 def draw_samples(model: DemoModel, kind: str, count: int) -> Tensor:
-    """Pictures drawn by the model from noise, the whole schedule of 50 steps."""
+    """Return pictures that the model draws from noise, over the whole schedule of 50 steps."""
     sigmas = ddim_sigmas(scaled_linear_sigmas(), STEPS)
     noise = torch.randn(count, 4, LATENT_SIZE, LATENT_SIZE, generator=torch.Generator().manual_seed(7))
-    # At the last training step the signal has not quite vanished; variance-preserving noise scaled up is what it saw.
+    # At the last training step the signal has not quite vanished: the model saw variance-preserving noise, scaled up.
     start = noise.to(model.unet.device) * (1 + float(sigmas[0]) ** 2) ** 0.5
     return model.decode(sample(DiffusersSplitUNet(model.unet, model.prompt(kind)), start, sigmas)).cpu()
 

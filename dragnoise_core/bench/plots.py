@@ -33,8 +33,8 @@ class Line:
 class Panel:
     """Lines over one pair of axes. ticks: names of x = 0, 1, ... instead of numbers.
 
-    published: x of a dotted line, what the paper has. level: y of a dotted line. limits: of y, when what lies beyond
-    them does not matter.
+    published: x of a dotted line, what the paper has. level: y of a dotted line. limits: of y, where values beyond
+    them do not matter.
     """
 
     title: str
@@ -117,7 +117,7 @@ def _draw_line(axes: Any, line: Line) -> None:
     if line.faint:
         axes.plot(x, means, linewidth=0.8, alpha=0.4, **style)
         return
-    # A percentile interval may leave out the mean; matplotlib wants bars of no negative length.
+    # A percentile interval need not contain the mean; matplotlib refuses bars of negative length.
     below = [max(0.0, value.mean - value.low) for _, value in shown]
     above = [max(0.0, value.high - value.mean) for _, value in shown]
     bars = [below, above] if line.bars else None

@@ -1,4 +1,4 @@
-"""The drags that the benches measure: seeded, balanced over what drags differ in, each with its rendered truth."""
+"""The drags that the benches measure: seeded, balanced over what makes drags differ, each with its rendered truth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..demo.scenes import KINDS, find_kind, keypoints, sample_parameters
 from ..demo.scenes.drags import Drag, inside_picture
 from ..errors import DragNoiseError
 
-# Length of the longest pair in pixels. What an expression moves ends before a small move begins: see Move.fine.
+# Length of the longest pair in pixels. Expressions move less than even a small move: see Move.fine.
 LENGTHS = {"small": (12.0, 24.0), "large": (24.0, 60.0)}
 FINE = (5.0, 12.0)
 SHORTEST_PAIR = 3.0  # pixels: a pair that hardly moves asks for nothing
@@ -29,10 +29,10 @@ Parameters = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Move:
-    """Something to drag: keypoints, each with the parameters that answer to it.
+    """Something to drag: keypoints, each with the parameters that move it.
 
-    The first keypoints are dragged, at least `fewest`; in any order if `free`. fine: its largest moves are shorter
-    than small ones usually are. sizes: that its parameters' ranges allow.
+    The first keypoints are dragged, at least `fewest`; in any order if `free`. fine: even its largest moves are
+    shorter than small ones usually are. sizes: those that its parameters' ranges allow.
     """
 
     motion: str
@@ -145,7 +145,7 @@ class BenchDrag:
         """What a user would paint, [256, 256] of 0 and 1 = may change; None for a drag without a mask."""
         if not self.masked:
             return None
-        # Nobody paints around the holes that a smooth surface leaves in the difference.
+        # Nobody paints around the holes that the difference has where a surface is smooth.
         return 1 - dilated(1 - dilated(self.changed(CHANGED), BRUSH + HOLES), HOLES)
 
     def changed(self, threshold: float) -> Tensor:
@@ -162,8 +162,8 @@ def dilated(region: Tensor, radius: int) -> Tensor:
 def bench_drags(seed: int = 0, count: int = 96) -> list[BenchDrag]:
     """The first `count` drags of a seed's endless set; none depends on the others.
 
-    96 in a row hold every kind, number of pairs (1 to 4) and size together three times, under different motions as
-    far as the scenes have them, half of them masked; the next 96 have the masks the other way round.
+    96 in a row hold every combination of kind, number of pairs (1 to 4) and size three times, with different motions
+    as far as the scenes have them, half of them masked; in the next 96 the others are masked.
     """
     return [bench_drag(seed, index) for index in range(count)]
 
@@ -182,8 +182,8 @@ def bench_drag(seed: int, index: int) -> BenchDrag:
 
 
 def design(index: int) -> tuple[str, int, str, str, bool]:
-    """What drag number `index` is to be, for any seed: kind, pairs, size, motion, masked."""
-    # Diagonals instead of nested loops: the first few drags differ in everything already.
+    """What drag number `index` has to be, for any seed: kind, pairs, size, motion, masked."""
+    # Diagonals instead of nested loops: even the first few drags differ in everything.
     block, kind = divmod(index, len(KINDS))
     half, row = divmod(block, MOST_PAIRS)
     turn, tall = divmod(half, len(LENGTHS))

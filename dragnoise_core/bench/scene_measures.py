@@ -1,4 +1,4 @@
-"""What is measured on the picture that a method made of a drag whose truth can be rendered."""
+"""What is measured on a method's result for a drag whose truth can be rendered."""
 
 import torch
 from torch import Tensor
@@ -10,8 +10,8 @@ from .scene_drags import BenchDrag, dilated
 
 UNCHANGED = 0.02  # of the range of a pixel: under this the truth is the source
 MARGIN = 4  # pixels around the change that do not count as outside
-EQUAL = 60.0  # dB: pictures of eight bits are no nearer than this to one that is not rounded
-STILL = 1.0  # pixels: a keypoint that the truth moves less than this should have stayed
+EQUAL = 60.0  # dB: an 8-bit picture comes no nearer than this to one that is not rounded
+STILL = 1.0  # pixels: a keypoint that the truth moves less than this should stay
 
 
 class SceneMeasures:

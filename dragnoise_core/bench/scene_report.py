@@ -28,7 +28,7 @@ MEASURES = {
 TAGS = ("kind", "size", "pairs", "masked", "motion")
 BREAKDOWN = ("distance", "truth_psnr")
 REFERENCE = "paper"
-# What is asked of a method beside the reference: statement, which end of the interval must keep it, limit.
+# What a method should reach against the reference: statement, which end of the interval decides, limit.
 GOALS = {
     "mean distance, ratio": ("at most", 1 / 3),
     "PSNR to truth, difference in dB": ("at least", 3.0),
@@ -41,11 +41,11 @@ Means over the drags with 95% bootstrap intervals. Distance: of the dragged keyp
 in the decoded picture, to their targets. Truth: the picture that the renderer draws for the change; the autoencoder
 alone bounds every PSNR. Outside: where the truth leaves the source as it is; row `nothing` shows the bound there.
 Changed part: where the truth differs from the source; colours are means over nine pixels a side. Still keypoints:
-those that the truth leaves where they are. Farther, lower: share of drags that ended worse than doing nothing.
-Seconds: inversion, which all methods share, is added to all but `nothing`; decoding is not counted; the first call of
-every method is not timed.
+those that the truth leaves where they are. Farther, lower: the share of drags that ended worse than doing nothing.
+Seconds: the inversion, which all methods share, is added to all but `nothing`; decoding and the first call of every
+method are not counted.
 """
-SHARED = "Seconds are of {processes} processes side by side, of one thread each: compare them with care.\n"
+SHARED = "Seconds were taken with {processes} processes side by side, one thread each: compare them with care.\n"
 
 Row = dict[str, Any]
 

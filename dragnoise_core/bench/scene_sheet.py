@@ -16,20 +16,20 @@ CAPTION = 24  # pixels below a picture
 
 
 def sheet_indices(count: int) -> list[int]:
-    """Return up to eight drags of `count`, spread over the set and over the kinds in turn."""
+    """Return the numbers of up to eight of `count` drags, spread over the set and over the kinds in turn."""
     kinds = len(KINDS)
     return sorted({min(row * count // ROWS // kinds * kinds + row % kinds, count - 1) for row in range(ROWS)})
 
 
 def picture_path(folder: Path, index: int, name: str) -> Path:
-    """Where the picture that a method made of a drag of the sheet is kept."""
+    """Where a method's picture of a drag on the sheet is kept."""
     return folder / "pictures" / f"{index:03d}-{name.replace(':', ' ')}.png"  # no file system minds a space
 
 
 def scene_sheet(
     folder: Path, seed: int, indices: list[int], names: list[str], rows: list[dict[str, Any]]
 ) -> Image.Image:
-    """Return source with arrows, truth and the kept picture of every method, a row for each drag."""
+    """Return a sheet with a row for each drag: source with arrows, truth, and every method's kept picture."""
     figures = {(row["index"], row["method"]): row for row in rows}
     lines = []
     for index in indices:

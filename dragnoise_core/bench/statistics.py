@@ -30,7 +30,7 @@ class Summary:
 
 
 def summary(values: Sequence[float | None], seed: int = 0) -> Summary:
-    """Return the mean of the values that are there (None = could not be measured) with its interval."""
+    """Return the mean of all values but None (could not be measured) with its interval."""
     return bootstrap([[value for value in values if value is not None]], lambda mean: mean, seed)
 
 
@@ -63,5 +63,5 @@ def bootstrap(columns: Sequence[Sequence[float]], statistic: Callable[..., Tenso
     tail = (1 - CONFIDENCE) / 2
     low, high = resampled.quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     mean = float(statistic(*values.mean(1)))
-    # A ratio to nothing at all has no value.
+    # A ratio to zero has no value.
     return Summary(mean, low, high, count) if math.isfinite(mean + low + high) else Summary(None, None, None, 0)

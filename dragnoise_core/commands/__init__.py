@@ -1,1 +1,1 @@
-"""The command line: dragnoise edit, apply, demo and bench."""
+"""The command line: dragnoise edit, apply, pick, demo and bench."""

@@ -58,7 +58,7 @@ def _add_edits(parser: argparse.ArgumentParser) -> None:
         "--accelerations", default="eager,cudagraph", help="how to run, with commas (default: %(default)s)"
     )
     parser.add_argument("--repeats", type=int, default=3, help="later runs, for the median (default: %(default)s)")
-    parser.add_argument("--narrow", action="store_true", help="tiny networks: only to try the command, also on a CPU")
+    parser.add_argument("--narrow", action="store_true", help="tiny networks, only to try the command; works on a CPU")
 
 
 def _comfyui() -> Path | None:
@@ -86,9 +86,9 @@ def _add_dragbench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dift-model",
         metavar="MODEL",
-        help="finds where things went; published: Stable Diffusion 2.1 (default: no mean distance)",
+        help="finds where things went; Stable Diffusion 2.1 in the papers (default: no mean distance)",
     )
-    parser.add_argument("--lpips-weights", metavar="FILE", help="AlexNet's (default: where torch keeps downloads)")
+    parser.add_argument("--lpips-weights", metavar="FILE", help="AlexNet's (default: torch's folder for downloads)")
     parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one; with torchrun one for each)")
     parser.add_argument("--json", action="store_true", help="report as JSON")
 
@@ -118,16 +118,16 @@ def _add_scenes(parser: argparse.ArgumentParser) -> None:
         help="methods by name, with commas; a preset takes settings, as default:warp=0 (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed, other drags (default: %(default)s)")
-    parser.add_argument("--count", type=int, default=96, help="drags; balanced in multiples of 96 (default: 96)")
+    parser.add_argument("--count", type=int, default=96, help="drags; multiples of 96 are balanced (default: 96)")
     _add_schedule(parser)
     parser.add_argument("--side", type=int, default=256, help="of the pictures, in pixels (default: %(default)s)")
     parser.add_argument("--out", metavar="DIR", help="folder for tables, the rows of all drags and a contact sheet")
     parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     parser.add_argument(
-        "--processes", type=int, default=1, help="run side by side, one thread each; distorts the seconds (default: 1)"
+        "--processes", type=int, default=1, help="side by side, one thread each; distorts the seconds (default: 1)"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on with the rows in DIR; a method changed since must start anew"
+        "--resume", action="store_true", help="go on with the rows in DIR; start anew if a method has changed since"
     )
     parser.add_argument("--json", action="store_true", help="report as JSON")
 

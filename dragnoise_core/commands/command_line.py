@@ -1,4 +1,4 @@
-"""The command `dragnoise`: its options, its exit codes. The commands themselves are imported when they run."""
+"""The command `dragnoise`: its options and exit codes. The commands themselves are imported when they run."""
 
 import argparse
 import sys
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose words about strangers' arguments are as short and printable as all others here."""
+    """A parser whose error messages are as short and printable as all others here, whatever the arguments hold."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(REFUSED, f"{self.format_usage()}dragnoise: {printable(message)}; see {self.prog} --help.\n")
@@ -68,7 +68,7 @@ def _refuse(sentence: str, code: int) -> int:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # By name: torch is not imported yet when a command fails early.
+    # By name: when a command fails early, torch has not been imported.
     return type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "can't allocate memory" in str(error)
 
 
@@ -95,7 +95,7 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--drag", action="append", metavar="X,Y:X,Y[@R]",
         help="handle and target in pixels of the picture, and the reach: what lies within R pixels of the handle moves "
-        "with it (default: as the method sees it); repeat for more",
+        "with it (default: the method guesses); repeat for more",
     )  # fmt: skip
     parser.add_argument(
         "--pin", action="append", metavar="X,Y", help="a point of the picture that stays; repeat for more"
@@ -104,7 +104,7 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mask",
         metavar="FILE",
-        help="picture of where the result may change: what is transparent, as ComfyUI's mask editor saves it; "
+        help="picture that says where the result may change: what is transparent, as ComfyUI's mask editor saves it; "
         "without transparency, what is white",
     )
     parser.add_argument("--preset", default="default", help="paper or default (default: %(default)s)")
@@ -112,8 +112,8 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strength", type=float, default=0.7, help="part of it to invert, above 0 to 1 (default: %(default)s)"
     )
-    parser.add_argument("--iterations", type=int, help="gradient steps at most (default: as the preset)")
-    parser.add_argument("--lr", type=float, help="learning rate (default: as the preset)")
+    parser.add_argument("--iterations", type=int, help="gradient steps at most (default: the preset's)")
+    parser.add_argument("--lr", type=float, help="learning rate (default: the preset's)")
     parser.add_argument("--process", metavar="FILE.gif", help="write the drag as it happens")
     parser.add_argument("--sheet", metavar="FILE", help="write before, points and after side by side in one picture")
     parser.add_argument("--save-edit", metavar="FILE", help="write the edit, for `dragnoise apply`")
@@ -166,7 +166,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--acceleration", default="auto", help="auto, eager or cudagraph: CUDA graphs or none (default: %(default)s)"
     )
     parser.add_argument(
-        "--low-memory", action="store_true", help="compute again what a gradient step would keep in memory: slower"
+        "--low-memory", action="store_true", help="recompute what a gradient step would keep in memory: slower"
     )
     parser.add_argument("--json", action="store_true", help="report as JSON")
 

@@ -86,7 +86,7 @@ def _load(options: Namespace) -> LoadedModel:
 def _keep_inputs(outputs: list[Path], inputs: Iterable[str | Path | None]) -> None:
     for path in filter(None, inputs):
         if Path(path).resolve() in outputs:
-            raise DragNoiseError(f"{path} would be read and written over; give what is written another name.")
+            raise DragNoiseError(f"{path} would be read and then overwritten; give the output another name.")
 
 
 def _default_out(out: str | None, source: Path) -> Path:
@@ -101,7 +101,7 @@ def _gif_output(name: str) -> Path:
 
 def _points(options: Namespace, picture: Image.Image) -> DragPoints:
     if bool(options.drag) == bool(options.points):
-        raise DragNoiseError('no points or two kinds of them; give either --drag "x,y:x,y" or --points FILE.')
+        raise DragNoiseError('no points, or two kinds of them; give either --drag "x,y:x,y" or --points FILE.')
     pins = [parse_pin(text) for text in options.pin or ()]
     if options.drag:
         drags = [parse_drag(text) for text in options.drag]
@@ -132,7 +132,7 @@ def _both(bars: ProgressBars, recorder: ProcessRecorder | None) -> Callback:
 
 
 def _report(options: Namespace, result: EditResult, outputs: Outputs) -> None:
-    """Say what happened and where it lies. Raises DragNoiseError when something lies elsewhere than asked for."""
+    """Say what happened and where the files are. Raises DragNoiseError when one is not where it was asked for."""
     report = result.report()
     if options.json:
         say(json.dumps({**report, "model": options.model, "files": outputs.files}, indent=2))

@@ -18,7 +18,7 @@ FIRST_VISIT, RELOAD = 300, 3  # seconds
 def run_pick(options: Namespace) -> None:
     """Open the picker on a picture, wait for its Done and print the points.
 
-    Raises DragNoiseError when the page is closed before, or not opened within five minutes.
+    Raises DragNoiseError when the page is closed before that, or not opened within five minutes.
     """
     picture = load_image(options.image)
     start = read_points_file(Path(options.points), picture.size).to_json() if options.points else ""

@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 TEXT = "; charset=utf-8"
 TYPES = {".html": "text/html" + TEXT, ".js": "text/javascript" + TEXT, ".css": "text/css" + TEXT, ".png": "image/png"}
 PLAIN = "text/plain" + TEXT
-LOOK_EVERY = 0.5  # seconds between two looks whether the page is still there
+LOOK_EVERY = 0.5  # seconds between two checks that the page is still there
 
 
 def picker_folder() -> Path:
@@ -39,7 +39,7 @@ def page_files(picture: Image.Image) -> dict[str, bytes]:
 
 
 class PickServer(ThreadingHTTPServer):
-    """A server on loopback for one page. A context manager; `points` is None until the page hands them over.
+    """A server for one page, on loopback. A context manager; `points` is None until the page hands them over.
 
     The address holds a secret, so that no other page and no other user of this machine can read the picture or send
     points. start: points as JSON for the page to begin with, or "".
@@ -66,23 +66,23 @@ class PickServer(ThreadingHTTPServer):
         self.server_close()
 
     def wait_for_page(self, seconds: float) -> bool:
-        """Wait until a page is open, or handed its points over; return whether one did in time."""
+        """Wait until a page is open or has handed its points over; return whether that happened in time."""
         with self.changed:
             return self.changed.wait_for(lambda: self.pages > 0 or self.points is not None, seconds)
 
     def wait_for_change(self) -> None:
-        """Wait until no page is open, or one handed its points over."""
+        """Wait until no page is open or one has handed its points over."""
         with self.changed:
             self.changed.wait_for(lambda: self.pages == 0 or self.points is not None)
 
     def page_opened(self, count: int) -> None:
-        """Count a page, 1, or take it off, -1."""
+        """Add `count` to the number of open pages: 1 or -1."""
         with self.changed:
             self.pages += count
             self.changed.notify_all()
 
     def hand_over(self, text: str) -> None:
-        """Take the page's points. Raises DragNoiseError when they are not whole."""
+        """Take the page's points. Raises DragNoiseError when they are incomplete."""
         if not text:
             raise DragNoiseError("no point pair; place at least one handle and its target.")
         points = DragPoints.parse(text, *self.size)
@@ -138,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
                 except TimeoutError:
                     continue
         except ConnectionError:
-            pass  # closed, as far as this is concerned
+            pass  # the page was closed
         finally:
             self.server.page_opened(-1)
 
@@ -156,4 +156,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *arguments: object) -> None:
-        """Say nothing: standard error is for the person."""
+        """Log nothing: standard error is for the person."""

@@ -9,7 +9,7 @@ from ..errors import DragNoiseError, escaped
 
 
 def silence(stream: TextIO) -> None:
-    """Send all that comes, and what Python still holds back and would fail over when it ends, to nowhere."""
+    """Discard all further output, and what Python still buffers and would fail to write when it ends."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -17,13 +17,13 @@ def silence(stream: TextIO) -> None:
 
 
 class Tolerant:
-    """A text stream for what nobody needs: once it cannot be written, being closed or full, it stays silent."""
+    """A text stream for what can be done without: once it is closed or full, it stays silent."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self.stream, self.encoding = stream, getattr(stream, "encoding", None) or "ascii"
 
     def write(self, text: str) -> int:
-        """Write what the stream takes; the rest is lost."""
+        """Write what the stream takes; the rest is dropped."""
         try:
             if self.stream is not None:
                 self.stream.write(text)
@@ -34,17 +34,17 @@ class Tolerant:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: nothing is held back."""
 
     def isatty(self) -> bool:
-        """As the stream; without one, no."""
+        """Return what the stream says; without a stream, False."""
         return self.stream is not None and self.stream.isatty()
 
 
 def say(text: str) -> None:
-    """Write lines of the report to standard output; what its encoding lacks is escaped.
+    """Write lines of the report to standard output; characters that its encoding lacks are escaped.
 
-    Where nobody reads any more, the report is dropped and the work goes on. Raises DragNoiseError when it cannot be
+    If the reader has gone, the report is dropped and the work goes on. Raises DragNoiseError when it cannot be
     written for another reason, such as a full disk.
     """
     if sys.stdout is None:

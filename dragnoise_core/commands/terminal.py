@@ -40,9 +40,9 @@ class ProgressBars:
 
 
 class Outputs:
-    """Writes what was made; what cannot be written where it should is kept elsewhere.
+    """Writes what was made; what cannot be written where it should go is kept elsewhere.
 
-    files: where what was written lies, by its purpose.
+    files: where each thing was written, by its purpose.
     """
 
     def __init__(self) -> None:
@@ -51,13 +51,13 @@ class Outputs:
         self.kept_in: Path | None = None
 
     def write(self, purpose: str, path: Path, write: Callable[[Path], None]) -> None:
-        """Call `write` with the path, or with that of a new file in a folder for temporary files or the home folder."""
+        """Call `write` with the path; if that fails, with one in a folder for temporary files or in the home folder."""
         try:
             write(path)
             self.files[purpose] = str(path)
         except DragNoiseError as error:
             self.failures.append(str(error))
-            # Formats have limits of their own, PNG has none.
+            # Other formats limit what they hold; PNG does not.
             suffix = path.suffix if purpose not in ("picture", "sheet") else ".png"
             self._keep(purpose, f"{purpose}{suffix}", write)
 
@@ -74,7 +74,7 @@ class Outputs:
             return
 
     def check(self) -> None:
-        """Raise DragNoiseError when something could not be written as it was asked for, saying where it is kept."""
+        """Raise DragNoiseError, saying where it is kept, when something could not be written as asked."""
         if self.failures:
             where = f" What was made is kept in {self.kept_in}." if self.kept_in else ""
             raise DragNoiseError(f"{self.failures[0]}{where}")
@@ -118,7 +118,7 @@ def check_output(path: Path) -> Path:
     if not path.parent.is_dir():
         raise DragNoiseError(f"there is no folder {path.parent} for {path.name}; make it first.")
     try:
-        # Asking for permission does not tell of read-only and full file systems; writing does.
+        # Permissions say nothing of read-only or full file systems; writing does.
         with tempfile.TemporaryFile(dir=path.parent) as file:
             file.write(b"0")
             file.flush()

@@ -22,7 +22,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 @dataclass(frozen=True)
 class DemoModel:
-    """The trained networks, frozen. A model latent is (raw latent - shift) * scale, about unit deviation."""
+    """The trained networks, frozen. A model latent is (raw latent - shift) * scale, with a deviation of about one."""
 
     unet: UNet2DConditionModel
     autoencoder: AutoencoderTiny
@@ -72,7 +72,7 @@ def read_weights(name: str, device: str | torch.device, dtype: torch.dtype = tor
     """Return the tensors of one file of the weights folder; its scalars stay in single precision."""
     file = WEIGHTS / f"{name}.safetensors"
     if not file.is_file():
-        raise DragNoiseError(f"the demo weights {file} are missing; install the package again or train them anew.")
+        raise DragNoiseError(f"the demo weights {file} are missing; install the package again or train them again.")
     try:
         stored = load_file(file)
     except SafetensorError as error:
@@ -81,7 +81,7 @@ def read_weights(name: str, device: str | torch.device, dtype: torch.dtype = tor
 
 
 def fill(network: nn.Module, weights: dict[str, Tensor], name: str) -> nn.Module:
-    """Make the tensors the network's weights, which gives it their device and dtype, and freeze it."""
+    """Give the network these tensors as its weights, with their device and dtype, and freeze it."""
     try:
         network.load_state_dict(weights, assign=True)
     except RuntimeError as error:

@@ -18,7 +18,7 @@ PROMPT_TOKENS = 4
 PROMPT_WIDTH = 128
 LATENT_SIZE = 32  # of a 256-pixel picture
 
-# Three levels, 32x32 to 8x8. Attention only at 8x8: a whole edit has to stay within seconds on two CPU cores.
+# Three levels, 32x32 to 8x8. Attention only at 8x8, so that a whole edit takes seconds on two CPU cores.
 # `attention_head_dim` is, by a historical slip in diffusers, the number of heads: here every head is 32 wide.
 UNET_CONFIG = {
     "sample_size": LATENT_SIZE,
@@ -48,7 +48,7 @@ def build_autoencoder() -> AutoencoderTiny:
 
 
 class Stage(nn.Module):
-    """A convolution and a residual one at the same resolution."""
+    """A convolution, and a residual one at the same resolution."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int = 1):
         super().__init__()
@@ -100,7 +100,7 @@ class KeypointRegressor(nn.Module):
         return torch.stack([mean_x, mean_y], -1), variance.clamp(min=1e-8).sqrt()
 
     def locate(self, pictures: Tensor, kind: str) -> dict[str, Tensor]:
-        """Return the places, [B, 2] in pixels, by keypoint, in pictures [B, 3, H, W] in [0, 1] of one scene kind."""
+        """Return the keypoints by name, [B, 2] in pixels, of pictures [B, 3, H, W] in [0, 1] of one scene kind."""
         names = find_kind(kind).keypoint_names
         places = self(pictures)[0][:, self.slices[kind]]
         size = places.new_tensor([pictures.shape[-1], pictures.shape[-2]])

@@ -1,1 +1,1 @@
-"""The method over `diffusers` models: pipeline and command line."""
+"""The method over `diffusers` models."""

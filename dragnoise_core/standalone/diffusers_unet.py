@@ -43,7 +43,7 @@ class DiffusersSplitUNet:
     unet: its weights should be frozen; their dtype is the computation's. prompt_embedding: [1, tokens, D].
     sigmas: the training schedule's noise levels, ascending, [T]; Stable Diffusion's when left out.
     prediction_type: "epsilon" or "v_prediction". added_conditions: SDXL's {"text_embeds", "time_ids"}.
-    low_memory: keep no activations of the decoder's blocks for the gradient but compute them again: slower, smaller.
+    low_memory: recompute the activations of the decoder's blocks for the gradient instead of keeping them: slower.
     Raises DragNoiseError for a U-Net without the expected blocks and for other prediction types.
     """
 
@@ -87,10 +87,10 @@ class DiffusersSplitUNet:
         return self.encode_with_gradients(x, sigma, middle=middle)
 
     def encode_with_gradients(self, x: Tensor, sigma: float | Tensor, *, middle: bool = True) -> Encoded:
-        """Return the same as `encode`, differentiable in x: for methods whose variable is the latent itself."""
+        """Do as `encode`, but differentiable in x: for methods whose variable is the latent itself."""
         unet = self.unet
         if not isinstance(sigma, Tensor):
-            # Filled in on the device: a number copied there would make the host wait.
+            # Filled in on the device: copying a number there would make the host wait.
             sigma = torch.full((), sigma, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
         sample = (x / (1 + sigma**2).sqrt()).to(unet.dtype)
         context = self.conditions.context.expand(len(x), -1, -1)
@@ -133,7 +133,7 @@ class DiffusersSplitUNet:
                 hidden_states=hidden,
                 res_hidden_states_tuple=skips[begin:end],
                 temb=state.embedding,
-                # The next skip's size, so that sizes which do not halve evenly come back right.
+                # Upsample to the next skip's size: odd sizes do not halve and double back to themselves.
                 upsample_size=skips[begin - 1].shape[-2:] if begin else None,
                 **cross_attention(block, state.context),
             )

@@ -19,10 +19,10 @@ class LoadedModel:
 
     name: as it was asked for. sigmas: the training schedule's noise levels, ascending, [T]. native_side: it was
     trained on pictures of about native_side^2 pixels. encode: picture [1, 3, H, W] in [0, 1] -> latent in model
-    units, [1, 4, H / 8, W / 8], float32; with a generator and a number of draws, so many from the autoencoder's
-    posterior instead of its mean, [draws, 4, H / 8, W / 8]. decode: the way back. conditions: (prompt, width, height)
-    -> prompt embedding, [1, tokens, D], and the added conditions (SDXL) or None. acceleration: "auto", "eager" or
-    "cudagraph", see `choose_graphs`. low_memory: see DiffusersSplitUNet.
+    units, [1, 4, H / 8, W / 8], float32; with a generator and a number of draws, that many samples of the
+    autoencoder's posterior instead of its mean, [draws, 4, H / 8, W / 8]. decode: the way back. conditions:
+    (prompt, width, height) -> prompt embedding, [1, tokens, D], and the added conditions (SDXL) or None.
+    acceleration: "auto", "eager" or "cudagraph", see `choose_graphs`. low_memory: see DiffusersSplitUNet.
     """
 
     name: str
@@ -59,7 +59,7 @@ class LoadedModel:
 
 
 def freeze(module: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
-    """Move a module, set it to evaluation, take its weights out of autograd; channels last: convolutions are faster."""
+    """Move a module, set it to evaluation and freeze its weights, channels last, which makes convolutions faster."""
     module = module.to(device).eval().requires_grad_(False)
     if module.dtype != dtype:
         module = module.to(dtype)
@@ -67,7 +67,7 @@ def freeze(module: torch.nn.Module, device: torch.device, dtype: torch.dtype) ->
 
 
 def freeze_autoencoder(module: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
-    """Freeze an autoencoder that never needs a gradient; its peak of memory falls by half its largest feature map.
+    """Freeze an autoencoder that never needs a gradient; its peak memory falls by half of its largest feature map.
 
     Activations overwrite the norms' results, which nothing else reads, and are turned to channels last at once, so that
     the convolutions after them make no copy.

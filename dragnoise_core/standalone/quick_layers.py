@@ -11,7 +11,7 @@ from torch.nn import functional
 def quicken(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     """Turn the layers of a U-Net that have a quicker form into it, in place, and return it.
 
-    They read their weights, not their layers: what adds to those (a LoRA) must have been merged before.
+    They read the weights without calling the layers: whatever adds to a layer (a LoRA) must have been merged before.
     """
     for module in unet.modules():
         module.__class__ = QUICKER.get(type(module), type(module))
@@ -29,7 +29,7 @@ class TokenTransformer(Transformer2DModel):
         return_dict: bool = True,
         **options: Any,
     ) -> Any:
-        """See Transformer2DModel; what only it can do is left to it."""
+        """See Transformer2DModel, which still does whatever only it can."""
         if return_dict or any(option is not None for option in options.values()):
             return super().forward(hidden_states, encoder_hidden_states, return_dict=return_dict, **options)
         tokens = self.norm(hidden_states).permute(0, 2, 3, 1).flatten(1, 2)
@@ -41,7 +41,7 @@ class TokenTransformer(Transformer2DModel):
 
 
 class HalvedGEGLU(GEGLU):
-    """Values and gates from a product each: as halves of one they would lie apart, which is slow to read."""
+    """Values and gates from a product each: as halves of one their rows lie far apart, which is slow to read."""
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """See GEGLU."""

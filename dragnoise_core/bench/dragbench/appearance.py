@@ -6,7 +6,7 @@ from torch import Tensor
 from ...metrics import psnr
 
 RADII = (1, 5, 10, 20)
-EQUAL = 100.0  # dB; finite, and above what any two different pictures of 8 bits and a megapixel reach
+EQUAL = 100.0  # dB; finite, and more than two different 8-bit pictures of a megapixel reach
 
 
 def drag_accuracy(source: Tensor, dragged: Tensor, handles: Tensor, targets: Tensor, radius: int) -> float:
@@ -35,7 +35,7 @@ def drag_accuracy(source: Tensor, dragged: Tensor, handles: Tensor, targets: Ten
 
 
 def outside_psnr(source: Tensor, dragged: Tensor, mask: Tensor | None) -> float | None:
-    """Return the PSNR in dB, at most 100, of what the mask, [H, W], 1 = may change, protects; None without such."""
+    """Return the PSNR in dB, at most 100, of what the mask, [H, W], 1 = may change, protects; None if nothing."""
     if mask is None or bool((mask > 0.5).all()):
         return None
     return min(psnr(source, dragged, (mask <= 0.5).float()), EQUAL)

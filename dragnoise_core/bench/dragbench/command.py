@@ -18,10 +18,10 @@ from .run import Settings, run, share, unfinished
 
 
 def run_dragbench(options: Namespace) -> None:
-    """Drag what has no result yet, evaluate all results, report; a process of several drags its share only.
+    """Drag what has no result yet, evaluate all results and report; one process of several only drags its share.
 
-    Raises DragNoiseError in the end when samples failed. One process of several does not: torchrun would stop the
-    others. Their evaluation does.
+    Raises DragNoiseError at the end when samples failed; one process of several leaves that to the evaluation, since
+    torchrun would stop the others.
     """
     root, out = Path(options.folder), Path(options.out)
     rank, count, _ = share()
@@ -55,9 +55,9 @@ def _drag(options: Namespace, root: Path, out: Path) -> dict[str, str]:
     if not left:
         return {}
     device = usable_device(options.device)
-    # Without torchrun, the GPU that torch takes by itself.
+    # Without torchrun, torch chooses the GPU.
     name = f"cuda:{local}" if count > 1 and device.type == "cuda" and device.index is None else str(device)
-    # As the opponents run: their seconds are compared.
+    # As the opponents run, since their seconds are compared.
     model = replace(load_model(settings.model, name, config=options.model_config), acceleration="eager")
     return run(model, left, out, settings)
 

@@ -27,7 +27,7 @@ def features(model: LoadedModel, picture: Tensor, prompt: str, generator: torch.
     sigma = float(model.sigmas[TIMESTEP])
     latents = model.encode(picture, generator, ENSEMBLE)
     total = 0
-    # One after the other: together they would take gigabytes.
+    # One at a time: together they would take gigabytes.
     for latent in latents.split(1):
         noisy = latent + sigma * torch.randn(latent.shape, generator=generator).to(latent)
         encoded = unet.encode(noisy, sigma)

@@ -1,4 +1,4 @@
-"""Evaluates a folder of results as DragBench's papers do; what a missing model keeps from being measured is named."""
+"""Evaluates a folder of results as DragBench's papers do, and names what cannot be measured for want of a model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -52,7 +52,7 @@ class Evaluation:
     """What was measured and what was not.
 
     rows: a sample each, its measures by name. unmeasured: why a group of measures is missing. failures: what went
-    wrong with a sample. dift: the model whose features the mean distance is of; only equal ones compare.
+    wrong with a sample. dift: the model whose features gave the mean distance; only distances of one model compare.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -67,12 +67,12 @@ def evaluate(
     """Measure every result in `results`, <category>/<sample>/dragged_image.png, against its sample in `root`.
 
     dift: a model as `load_model` takes them. lpips: AlexNet's weights, see `load_lpips`. Every program's results can
-    be evaluated; iterations and seconds are known of ours alone. Raises DragNoiseError when there are no results.
+    be evaluated; iterations and seconds are known only of ours. Raises DragNoiseError when there are no results.
     """
     folders = find_samples(root)
     evaluation = Evaluation(dift=dift)
     model, metric = _load_models(evaluation, dift, lpips, device)
-    # Once for all, as published; the samples come sorted by name instead of as the file system has them.
+    # Once for all samples, as published; they come sorted by name, not in the file system's order.
     generator = torch.Generator().manual_seed(SEED)
     for name, folder in tqdm(folders.items(), desc="evaluation"):
         try:
@@ -109,8 +109,8 @@ def _load_models(
     def load_dift() -> LoadedModel:
         if dift is None:
             raise DragNoiseError(
-                "no model for DIFT; name one with --dift-model: published figures use Stable Diffusion 2.1, a local "
-                "folder of it or stabilityai/stable-diffusion-2-1 from the hub."
+                "no model for DIFT; name one with --dift-model: published figures use Stable Diffusion 2.1, from "
+                "a local folder or as stabilityai/stable-diffusion-2-1 from the hub."
             )
         return load_model(dift, device, torch.float32)
 

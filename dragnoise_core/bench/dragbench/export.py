@@ -19,7 +19,7 @@ MOST = 10000
 
 
 def run_export_scenes(options: Namespace) -> None:
-    """Write the first drags of a seed's set, each kind a category, its name the prompt."""
+    """Write the first drags of a seed's set; each kind of scene is a category, and its name the prompt."""
     if not 1 <= options.count <= MOST:
         raise DragNoiseError(f"--count is {options.count}; choose a number from 1 to {MOST}.")
     root = Path(options.out)

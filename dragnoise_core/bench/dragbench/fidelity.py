@@ -29,7 +29,7 @@ Metric = Callable[[Tensor, Tensor], Tensor]
 def fidelity(metric: Metric, source: Tensor, dragged: Tensor, region: Tensor | None = None) -> float:
     """Return 1 - LPIPS of two pictures, [1, 3, H, W] in [0, 1], both scaled to 224 x 224 (bilinear) in [-1, 1].
 
-    region: bool, [H, W]: only what is in it counts; the rest of the result is taken from the source.
+    region: bool, [H, W]: only what lies in it counts; elsewhere the result is replaced by the source.
     """
     if region is not None:
         dragged = torch.where(region, dragged, source)
@@ -41,7 +41,7 @@ def load_lpips(weights: str | None = None) -> Metric:
     """Return LPIPS over AlexNet (Zhang et al., CVPR 2018) from the package `lpips`, on the CPU.
 
     weights: torchvision's AlexNet file; torch's own download folder when left out. Nothing is downloaded and nothing
-    unpickled. Raises DragNoiseError that names the package or the file that is missing.
+    unpickled. Raises DragNoiseError, naming the package or file, when one is missing.
     """
     path = Path(weights) if weights else Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET
     if importlib.util.find_spec("lpips") is None:
@@ -55,13 +55,13 @@ def load_lpips(weights: str | None = None) -> Metric:
         raise DragNoiseError(f"AlexNet's weights are not at {path}; put {ALEXNET_URL} there.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchvision's, about how lpips calls it
-        # Random at first: the package itself would download one file and unpickle both.
+        # Without weights at first: the package would download one file and unpickle both.
         metric = lpips.LPIPS(net="alex", pretrained=False, pnet_rand=True, verbose=False)
     linear = _weights(Path(lpips.__file__).parent / "weights" / "v0.1" / "alex.pth")
     alexnet = _weights(path)
     try:
         trunk = [key for key in metric.state_dict() if key.startswith("net.")]
-        # The package names AlexNet's layers by the slice that they are in.
+        # The package names AlexNet's layers by the slices that hold them.
         metric.load_state_dict({key: alexnet[f"features.{key.split('.', 2)[2]}"] for key in trunk}, strict=False)
         unknown = metric.load_state_dict(linear, strict=False).unexpected_keys
     except (KeyError, RuntimeError) as error:

@@ -41,7 +41,7 @@ class Sample:
 
     @property
     def points(self) -> DragPoints:
-        """The points in our convention, in which a pixel's centre is its number + 0.5."""
+        """The points in our convention: a pixel's centre is its number + 0.5."""
         pairs = zip((self.handles + 0.5).tolist(), (self.targets + 0.5).tolist(), strict=True)
         return DragPoints.from_pairs(list(pairs), *self.picture.size)
 
@@ -58,7 +58,7 @@ def find_samples(root: Path) -> dict[str, Path]:
 
 
 def digest(folder: Path) -> str:
-    """Return a hash of a sample's files: another one means another drag."""
+    """Return a hash of a sample's files: a different hash means a different drag."""
     total = hashlib.sha256()
     for name in (PICTURE, MASK, INSTRUCTION, PICKLE):
         path = folder / name
@@ -94,7 +94,7 @@ def read_sample(folder: Path) -> Sample:
 def write_sample(
     folder: Path, picture: Image.Image, prompt: str, points: DragPoints, mask: Tensor | None = None
 ) -> None:
-    """Write a sample, points as the pixels that hold them. Makes the folder. mask: [H, W], 1 = may change."""
+    """Write a sample, its points as the pixels that hold them, into a new folder. mask: [H, W], 1 = may change."""
     folder.mkdir(parents=True, exist_ok=True)
     save_picture(picture, folder / PICTURE)
     (folder / MASK).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from .evaluation import MEASURES, Evaluation
 
 
 def summarise(evaluation: Evaluation, name: str) -> Summary:
-    """Return the mean of a measure with its interval, over pairs or samples; always whole samples are resampled."""
+    """Return the mean of a measure with its interval, over pairs or samples; whole samples are resampled."""
     found = [row[name] for row in evaluation.rows if row.get(name) is not None]
     if not MEASURES[name].per_pair:
         return summary(found)
@@ -33,7 +33,7 @@ def as_text(evaluation: Evaluation) -> str:
 
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
-    """Return everything: means with intervals, what is missing, every sample's own measures."""
+    """Return everything, ready for JSON: means with intervals, what is missing, every sample's measures."""
     measures = {name: {"title": measure.title, **asdict(summarise(evaluation, name))}
                 for name, measure in MEASURES.items()}  # fmt: skip
     return {

@@ -1,8 +1,9 @@
 """Reads DragBench's pickles without running anything that they name.
 
 A pickle is a program. Here it may use the instructions below, which build strings, numbers, lists and dictionaries,
-and three names of numpy. Those names are not numpy's own objects, whose state a crafted file could set to anything,
-but records of what numpy was to be given; an array is made from a record after its every part was checked.
+and three names of numpy. Those names do not stand for numpy's own objects, whose state a crafted file could set to
+anything, but for records of what numpy would be given; an array is made from a record once every part of it has been
+checked.
 """
 
 import io
@@ -27,7 +28,7 @@ INSTRUCTIONS = {
 # Booleans, integers and floats of up to eight bytes, as numpy's dtype names them in a pickle.
 ELEMENTS = ("b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")
 MOST_DIMENSIONS = 4
-# Pickles of a few arrays use less than ten things again. Each use can double what there is to hash or to print.
+# Pickles of a few arrays reuse fewer than ten things. Every reuse can double what there is to hash or to print.
 MOST_REFERENCES = 20
 
 
@@ -45,7 +46,7 @@ def load_arrays(data: bytes) -> Any:
         return value.array() if isinstance(value, _Array) else value
     except DragNoiseError:
         raise
-    # A damaged pickle makes the reader fail in any of these ways.
+    # The ways in which the reader fails on a damaged pickle.
     except (
         pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError,
         MemoryError, RecursionError,
@@ -79,12 +80,12 @@ class _Dtype:
 
     def element(self) -> numpy.dtype:
         if self.name not in ELEMENTS or self.order not in ("|", "<", ">", "="):
-            raise DragNoiseError("the pickle has an array of something else than plain numbers; only those are read.")
+            raise DragNoiseError("the pickle has an array that does not hold plain numbers; only those are read.")
         return numpy.dtype(self.order.replace("|", "=") + self.name)
 
 
 class _Array:
-    """Stands for numpy.ndarray, and for the function that numpy calls to make an empty one to fill."""
+    """Stands for numpy.ndarray, and for the function with which numpy makes an empty one to fill."""
 
     def __init__(self, *arguments: Any) -> None:
         self.shape, self.dtype, self.is_fortran, self.data = (), None, False, b""
@@ -103,14 +104,14 @@ class _Array:
         element = self.dtype.element()
         if math.prod(self.shape) * element.itemsize != len(self.data):
             raise DragNoiseError(
-                f"the pickle has an array of shape {str(self.shape)[:60]} in {len(self.data)} bytes; these disagree."
+                f"the pickle has an array of shape {str(self.shape)[:60]} in {len(self.data)} bytes; the two disagree."
             )
         flat = numpy.frombuffer(bytes(self.data), element)
         return flat.reshape(self.shape, order="F" if self.is_fortran else "C")
 
 
 class _BufferArray(_Array):
-    """Stands for the function that protocol 5 calls to make an array of a buffer."""
+    """Stands for the function with which protocol 5 makes an array from a buffer."""
 
     def __init__(self, data: Any, dtype: Any, shape: Any, order: Any) -> None:
         self.data, self.dtype, self.shape, self.is_fortran = data, dtype, shape, order == "F"

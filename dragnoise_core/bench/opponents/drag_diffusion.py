@@ -63,7 +63,7 @@ def drag_latent(latent: DraggedLatent, settings: DragDiffusionSettings) -> tuple
 
 @torch.enable_grad()
 def _loss(latent: DraggedLatent, decoded: Decoded, points: Tensor, settings: DragDiffusionSettings) -> Tensor:
-    """Return equation 3: every patch should appear one cell further on, and nothing change outside the mask."""
+    """Return equation 3: every patch should appear one cell further on, and nothing should change outside the mask."""
     loss = motion_loss(
         decoded.feature,
         points,

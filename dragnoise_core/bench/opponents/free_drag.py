@@ -1,12 +1,12 @@
 """FreeDrag: Ling et al., CVPR 2024, arXiv 2307.04684, section 4.
 
 Where the paper leaves something open:
-- Equation 1 adds the features of a patch up and equation 2 takes a plain L1 norm, while l = 1 fits neither hundreds of
+- Equation 1 adds up the features of a patch and equation 2 takes a plain L1 norm, while l = 1 fits neither hundreds of
   channels nor dozens of cells. Here the aggregate is the patch itself and the norm a mean over its channels and cells:
   a sum would let differences within the patch cancel out.
-- lambda has a maximum, which is not given; here it is the well-optimised case's, 0.5.
-- The learning rate for diffusion models is not given; DragDiffusion's, which it builds on. So is the denoising under
-  reference-latent-control: the two then differ in the dragging alone.
+- lambda has a maximum that is not given; here it is that of the well-optimised case, 0.5.
+- The learning rate for diffusion models is not given; here it is that of DragDiffusion, on which it builds, and so is
+  the denoising under reference-latent-control: the two then differ in the dragging alone.
 - The mask term's norm is a mean as well, for the same reason and so that it does not depend on the latent's size.
 - The search stops at the target instead of passing it.
 """
@@ -23,7 +23,7 @@ from ..tasks import Method, Outcome, Task
 from .dragged_latent import DraggedLatent
 from .reference_attention import sample_with_reference
 
-CANDIDATES = 10  # places on the line that a search compares: j = 0.1 d, 0.2 d, ..., d
+CANDIDATES = 10  # places on the line that a search compares: 0.1 d, 0.2 d, ..., d
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def plan(
     settings: FreeDragSettings,
     grid: GridSize,
 ) -> Tensor:
-    """Return where to drag to next, [N, 2] (equation 9): further on, once more to the same place, or back.
+    """Return where to drag to next, [N, 2] (equation 9): further on, to the same place once more, or back.
 
     begin, end: the differences, [N], at the last drag's beginning and end. Back is where the template fits best.
     """

@@ -15,7 +15,7 @@ from ...standalone.diffusers_unet import DiffusersSplitUNet
 
 @contextmanager
 def reference_attention(unet: UNet2DConditionModel, first_block: int = 0) -> Iterator[None]:
-    """Within, every row of a batch takes the decoder's self-attention keys and values from the batch's first row.
+    """While active, every row of a batch takes the decoder's self-attention keys and values from the first row.
 
     first_block: the first of `unet.up_blocks` that is controlled. The processors are put back however it ends.
     """

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 GIBIBYTE = 2**30
-# The phases of an edit that the autoencoder does: their time and memory are told apart.
+# The autoencoder's phases of an edit: their time and memory are reported apart.
 AUTOENCODER = ("encode", "decode")
 
 
@@ -39,7 +39,7 @@ class Meter:
 
 
 def row(run: str, state: str, meters: Sequence[Meter], **facts: Any) -> dict[str, Any]:
-    """Return one row of the table: medians of the seconds, largest peaks; total is without the autoencoder."""
+    """Return one row of the table: medians of the seconds, largest peaks; the total leaves out the autoencoder."""
     seconds = {name: statistics.median(meter.seconds[name] for meter in meters) for name in meters[0].seconds}
     total = statistics.median(
         sum(s for name, s in meter.seconds.items() if name not in AUTOENCODER) for meter in meters
@@ -65,7 +65,7 @@ def peak(meters: Sequence[Meter], kind: str, without: Sequence[str] = ()) -> flo
 
 
 def tell_iterations(run: str, iterations: int, wanted: int | None) -> dict[str, Any]:
-    """Return the facts on the iterations of a run, with a warning where another number was wanted."""
+    """Return a run's iterations for its row, with a warning if another number was wanted."""
     facts: dict[str, Any] = {"iterations": iterations}
     if wanted is not None and iterations != wanted:
         facts["warning"] = f"{run}: {iterations} iterations instead of {wanted}, so these figures cannot be compared"

@@ -24,7 +24,7 @@ PAIRS = (((0.3, 0.3), (0.7, 0.35)), ((0.5, 0.5), (0.55, 0.9)), ((0.7, 0.7), (0.3
 
 def measure_precision(narrow: bool, device: torch.device) -> dict[str, list[dict]]:
     """Return the rows of both tables, on the shape of SD 1.5."""
-    # Else the reference's convolutions were rounded to ten bits on a GPU.
+    # Otherwise a GPU would round the reference's convolutions to ten bits.
     torch.backends.cudnn.allow_tf32 = False
     shape = find_shape("sd15", narrow)
     whole = freeze(random_unet(shape, device), device, torch.float32)
@@ -94,8 +94,9 @@ def _agreement(networks: dict, shape: Shape, noisy: Tensor, sigmas: Tensor, poin
 def _difference(one: DragEdit, other: DragEdit) -> dict[str, Any]:
     """Return how far two edits are from each other.
 
-    bottleneck: the distance beside the change that the second made. way: of its point that moved most, pixels.
-    points: largest distance of a tracked point, pixels, on the way and at its end. alike: trackings until one differs.
+    bottleneck: their distance over the size of the second one's change. way: how far its point that moved most went,
+    pixels. points: largest distance of a tracked point, pixels, on the way and at its end. alike: how many trackings
+    agree before one differs.
     """
     change = (other.bottlenecks - other.originals).norm()
     steps = min(len(one.path), len(other.path))
@@ -112,7 +113,7 @@ def _difference(one: DragEdit, other: DragEdit) -> dict[str, Any]:
 
 
 def _model(network: torch.nn.Module, shape: Shape, acceleration: str) -> LoadedModel:
-    """Return the network as a model that is never asked for pictures."""
+    """Return the network as a model without an autoencoder."""
 
     def no_pictures(_: Any) -> Tensor:
         raise NotImplementedError

@@ -87,7 +87,7 @@ class PublishedCode:
         with _quiet():
             with meter.phase("encode"):
                 latent = pipeline.image2latent(picture.to(self.device))
-            # The pipeline calls its autoencoder itself; here it is told what was measured apart.
+            # The pipeline calls its autoencoder itself; here it gets what was measured apart.
             with mock.patch.object(pipeline, "image2latent", lambda picture: latent), meter.phase("inversion"):
                 noisy = pipeline.invert(picture, settings.prompt, **schedule)
             with meter.phase("optimisation"):
@@ -108,7 +108,7 @@ class PublishedCode:
 
 @functools.cache
 def _import_modules(folder: Path) -> tuple[type, Callable]:
-    """Return its pipeline and its optimisation, whose points stay where they are: none arrives early."""
+    """Return its pipeline and its optimisation; the points are kept where they are, so that none arrives early."""
     if importlib.util.find_spec("tensorboard") is None:
         # It imports this writer and never uses it.
         sys.modules["torch.utils.tensorboard"] = types.ModuleType("torch.utils.tensorboard")
@@ -129,7 +129,7 @@ def _import_modules(folder: Path) -> tuple[type, Callable]:
 
 
 class _TokenIds:
-    """Token numbers that nobody reads; they can be asked to go to a GPU where there is none."""
+    """Token numbers that nobody reads; moving them to a GPU works even where there is none."""
 
     def __init__(self, rows: int) -> None:
         self.shape = (rows, TOKENS)
@@ -159,7 +159,7 @@ class _TextEncoder(torch.nn.Module):
 
 @contextlib.contextmanager
 def _quiet():
-    """Keep away what it prints at every step and what newer libraries say of it."""
+    """Silence what it prints at every step and what newer libraries warn of."""
     silence = io.StringIO()
     with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -36,7 +36,7 @@ class Shape:
 
     @property
     def side(self) -> int:
-        """Of the pictures it was trained on, pixels."""
+        """Side of the pictures that such a model is trained on, pixels."""
         return 8 * self.unet["sample_size"]
 
     @property

@@ -68,7 +68,7 @@ def keypoints(kind: str, parameters: Parameters, size: int = SIZE) -> dict[str, 
 
 
 def find_kind(kind: str) -> SceneKind:
-    """Return the scene kind of that name. Raises DragNoiseError, listing the names, where there is none."""
+    """Return the scene kind of that name. Raises DragNoiseError, listing the names, if there is none."""
     if kind not in KINDS:
         raise DragNoiseError(f"there is no scene kind {kind!r}; choose one of {', '.join(KINDS)}.")
     return KINDS[kind]

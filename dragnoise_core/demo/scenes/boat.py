@@ -44,12 +44,13 @@ BOOM = 0.050  # height of the boom above the deck
 
 
 def on_board(p: dict[str, Tensor], right: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
-    """Picture position of a point of the boat, which heels about the middle of its waterline."""
+    """Return where a point of the boat, which heels about the middle of its waterline, is in the picture."""
     x, y = rotated(right, -up, p["heel"])
     return p["x"] + x, p["waterline"] + y
 
 
 def places(p: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return each keypoint as (x, y), [count, 1, 1, 1] each, in fractions of the picture's side."""
     half, still = 0.5 * p["hull_length"], torch.zeros_like(p["x"])
     deck = still + DECK
     return {
@@ -61,11 +62,12 @@ def places(p: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def keypoints(p: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Places of the named keypoints, [count, 2] in fractions of the picture's side."""
+    """Return the places of the named keypoints, [count, 2] in fractions of the picture's side."""
     return {name: torch.cat(place, 1).flatten(1) for name, place in places(p).items()}
 
 
 def paint(canvas: Canvas, p: dict[str, Tensor]) -> None:
+    """Paint scenes, back to front. canvas: blank; it is painted over. p: parameters, [count, 1, 1, 1] each."""
     warm = mix(hsv(0.075 + 0.02 * p["sail"], 0.38, 1.0), hsv(0.13 + 0.01 * p["sail"], 0.20, 1.0), p["day"])
     paint_sky(canvas, p, warm)
     paint_sea(canvas, p, warm)
@@ -78,6 +80,7 @@ def paint(canvas: Canvas, p: dict[str, Tensor]) -> None:
 
 
 def paint_sky(canvas: Canvas, p: dict[str, Tensor], warm: Tensor) -> None:
+    """Paint the sky, the sun and three clouds. warm: the sun's colour, [count, 3, 1, 1]."""
     top = mix(hsv(0.68 + 0.05 * p["sea"], 0.40, 0.70), hsv(0.565 + 0.02 * p["sea"], 0.52, 0.92), p["day"])
     low = mix(warm, hsv(0.53 + 0.02 * p["sea"], 0.14, 1.0), 0.75 * p["day"])
     canvas.fill(mix(top, low, ramp(canvas.y, 0.0, 0.62)))
@@ -91,6 +94,7 @@ def paint_sky(canvas: Canvas, p: dict[str, Tensor], warm: Tensor) -> None:
 
 
 def paint_sea(canvas: Canvas, p: dict[str, Tensor], warm: Tensor) -> None:
+    """Paint the far islands, the water with its swell, and the glitter below the sun."""
     below = canvas.y - p["horizon"]
     island_x = canvas.x - 1 + p["cloud_x"]
     island = p["horizon"] - 0.045 * glow(island_x, 0.16) - 0.03 * glow(island_x - 0.22, 0.10)
@@ -109,6 +113,7 @@ def paint_sea(canvas: Canvas, p: dict[str, Tensor], warm: Tensor) -> None:
 
 
 def paint_reflection(canvas: Canvas, p: dict[str, Tensor]) -> None:
+    """Paint what the water mirrors of hull and sails."""
     x, y = canvas.x - p["x"] + 0.15 * p["heel"], canvas.y - p["waterline"]
     dark = hsv(0.56 + 0.05 * p["sea"], 0.60, 0.30)
     canvas.paint(ellipse(x, y - 0.045, 0.50 * p["hull_length"], 0.040), dark, 0.55, softness=0.04)
@@ -117,6 +122,7 @@ def paint_reflection(canvas: Canvas, p: dict[str, Tensor]) -> None:
 
 
 def paint_sails(canvas: Canvas, p: dict[str, Tensor], right: Tensor, up: Tensor, warm: Tensor) -> None:
+    """Paint mainsail, jib, mast and boom. right, up: every pixel in the boat's own coordinates."""
     top, boom = DECK + p["mast_height"], DECK + BOOM
     rise = ((up - boom) / (top - boom)).clamp(0, 1)
     white = mix(torch.full_like(warm, 0.985), warm, 0.15)
@@ -142,6 +148,7 @@ def paint_sails(canvas: Canvas, p: dict[str, Tensor], right: Tensor, up: Tensor,
 
 
 def paint_hull(canvas: Canvas, p: dict[str, Tensor], right: Tensor, up: Tensor) -> None:
+    """Paint hull and cabin. right, up: every pixel in the boat's own coordinates."""
     half = 0.5 * p["hull_length"]
     along = right / half
     sheer = DECK + 0.022 * along.clamp(-0.5, 1.1) * along.abs()
@@ -168,6 +175,7 @@ def paint_hull(canvas: Canvas, p: dict[str, Tensor], right: Tensor, up: Tensor) 
 
 
 def paint_bow_wave(canvas: Canvas, p: dict[str, Tensor]) -> None:
+    """Paint the foam along the waterline."""
     x, y = canvas.x - p["x"] + 0.02 * p["heel"], canvas.y - p["waterline"]
     foam = torch.ones_like(p["x"])
     crest = 0.006 * torch.sin(40 * x + 8 * p["sea"])

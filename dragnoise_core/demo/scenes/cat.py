@@ -41,7 +41,7 @@ KEYPOINTS = ("nose", "left_eye", "right_eye", "left_ear_tip", "right_ear_tip", "
 
 
 def geometry(p: dict[str, Tensor]) -> tuple[Ball, dict[str, Spot]]:
-    """The head and the places of its parts."""
+    """Return the head and the places of its parts."""
     head = Ball(p["x"], p["y"], p["size"], p["size"] * 0.88, p["yaw"], p["pitch"], p["tilt"])
     spots = {
         "nose": head.spot(0.0, -0.20, 1.16),
@@ -57,12 +57,13 @@ def geometry(p: dict[str, Tensor]) -> tuple[Ball, dict[str, Spot]]:
 
 
 def keypoints(p: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Places of the named keypoints, [count, 2] in fractions of the picture's side."""
+    """Return the places of the named keypoints, [count, 2] in fractions of the picture's side."""
     spots = geometry(p)[1]
     return {name: torch.cat([spots[name].x, spots[name].y], 1).flatten(1) for name in KEYPOINTS}
 
 
 def paint(canvas: Canvas, p: dict[str, Tensor]) -> None:
+    """Paint scenes, back to front. canvas: blank; it is painted over. p: parameters, [count, 1, 1, 1] each."""
     head, spots = geometry(p)
     fur = hsv(0.055 + 0.045 * p["fur"], 0.52 - 0.40 * p["darkness"], 0.90 - 0.42 * p["darkness"])
     cream = mix(fur, torch.ones_like(fur), 0.72)
@@ -77,12 +78,14 @@ def paint(canvas: Canvas, p: dict[str, Tensor]) -> None:
 
 
 def paint_background(canvas: Canvas, p: dict[str, Tensor]) -> None:
+    """Paint the wall and the light on it."""
     hue = 0.25 + 0.65 * p["background"]
     canvas.fill(mix(hsv(hue, 0.22, 0.94), hsv(hue + 0.05, 0.34, 0.76), ramp(canvas.y, 0.0, 1.1)))
     canvas.blend(0.35 * glow(length(canvas.x - 0.3, canvas.y - 0.25), 0.45), hsv(hue, 0.08, 1.0))
 
 
 def paint_body(canvas: Canvas, head: Ball, fur: Tensor, cream: Tensor) -> None:
+    """Paint the body, its bib and the shadow below the head."""
     x, y = canvas.x - head.x, canvas.y - head.y
     body = ellipse(x, y - 2.15 * head.radius_y, head.radius_x * 1.05, head.radius_y * 1.55)
     canvas.paint(body, fur * (0.92 - 0.22 * ramp(x, -0.25, 0.3)))
@@ -93,6 +96,7 @@ def paint_body(canvas: Canvas, head: Ball, fur: Tensor, cream: Tensor) -> None:
 
 
 def paint_ear(canvas: Canvas, head: Ball, tip: Spot, side: str, fur: Tensor) -> None:
+    """Paint an ear from the head to its tip; its inside shows less as it turns away."""
     sign = -1 if side == "left" else 1
     inner, outer = head.spot(sign * EAR_LONGITUDE, 1.34, 0.94), head.spot(sign * EAR_LONGITUDE, 0.42, 0.94)
     corners = [(tip.x, tip.y), (outer.x, outer.y), (inner.x, inner.y)]
@@ -107,6 +111,7 @@ def paint_ear(canvas: Canvas, head: Ball, tip: Spot, side: str, fur: Tensor) -> 
 
 
 def paint_head(canvas: Canvas, head: Ball, fur: Tensor) -> Tensor:
+    """Paint skull, cheeks and stripes; return their outline, a signed distance."""
     x, y = head.upright(canvas)
     skull = ellipse(x, y, head.radius_x, head.radius_y)
     cheeks = ellipse(
@@ -132,6 +137,7 @@ def paint_head(canvas: Canvas, head: Ball, fur: Tensor) -> Tensor:
 
 
 def paint_muzzle(canvas: Canvas, head: Ball, spots: dict[str, Spot], p, fur, cream, outline: Tensor) -> None:
+    """Paint muzzle, nose, mouth and whiskers. outline: the head's, as `paint_head` returns it."""
     unit = head.radius_x
     opening = p["mouth_open"]
     pad_spot = head.spot(0.0, -0.42, 1.06)
@@ -163,6 +169,7 @@ def paint_muzzle(canvas: Canvas, head: Ball, spots: dict[str, Spot], p, fur, cre
 
 
 def paint_eye(canvas: Canvas, head: Ball, spot: Spot, p: dict[str, Tensor], fur: Tensor) -> None:
+    """Paint an eye with its pupil and its light."""
     x, y = head.local(canvas, spot)
     unit = head.radius_x
     almond = torch.maximum(length(x, y - unit * 0.07) - unit * 0.235, length(x, y + unit * 0.07) - unit * 0.235)

@@ -1,4 +1,4 @@
-"""Drags with known truth: a scene before and after an intended change, and the points that say so."""
+"""Drags with known truth: a scene before and after an intended change, and the points that ask for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from . import SIZE, keypoints, render, sample_parameters
 
-BORDER = 6.0  # pixels of a 256-pixel picture that a dragged point keeps from its edge
+BORDER = 6.0  # pixels, of 256: a dragged point is at least this far from the picture's edge
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def drag_points(drag: Drag, size: int = SIZE) -> list[tuple[tuple[float, float],
 
 
 def inside_picture(drag: Drag) -> bool:
-    """Return whether every dragged point lies in the picture, off its border, at both ends."""
+    """Return whether every dragged point is well inside the picture at both ends."""
     points = torch.tensor(drag_points(drag))
     return bool((points >= BORDER).all() and (points <= SIZE - BORDER).all())
 

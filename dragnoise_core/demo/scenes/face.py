@@ -28,7 +28,7 @@ KEYPOINTS = ("nose", "left_eye", "right_eye", "mouth", "left_mouth_corner", "rig
 
 
 def geometry(p: dict[str, Tensor]) -> tuple[Ball, dict[str, Spot]]:
-    """The head and the places of its parts."""
+    """Return the head and the places of its parts."""
     upright = torch.zeros_like(p["x"])
     head = Ball(p["x"], p["y"], p["size"] * p["width"], p["size"] * 1.26, p["yaw"], p["pitch"], upright)
     mouth_half_width = 0.27 + 0.07 * p["smile"]
@@ -47,12 +47,13 @@ def geometry(p: dict[str, Tensor]) -> tuple[Ball, dict[str, Spot]]:
 
 
 def keypoints(p: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Places of the named keypoints, [count, 2] in fractions of the picture's side."""
+    """Return the places of the named keypoints, [count, 2] in fractions of the picture's side."""
     spots = geometry(p)[1]
     return {name: torch.cat([spots[name].x, spots[name].y], 1).flatten(1) for name in KEYPOINTS}
 
 
 def paint(canvas: Canvas, p: dict[str, Tensor]) -> None:
+    """Paint scenes, back to front. canvas: blank; it is painted over. p: parameters, [count, 1, 1, 1] each."""
     head, spots = geometry(p)
     skin = hsv(0.045 + 0.025 * p["skin"], 0.30 + 0.26 * p["skin"], 0.97 - 0.38 * p["skin"])
     hair = hsv(0.035 + 0.07 * p["hair"], 0.62 - 0.12 * p["hair"], 0.22 + 0.56 * p["hair"] ** 1.5)
@@ -70,12 +71,14 @@ def paint(canvas: Canvas, p: dict[str, Tensor]) -> None:
 
 
 def paint_background(canvas: Canvas, p: dict[str, Tensor]) -> None:
+    """Paint the wall and the light on it."""
     hue = p["background"]
     canvas.fill(mix(hsv(hue, 0.20, 0.96), hsv(hue + 0.06, 0.36, 0.80), canvas.y))
     canvas.blend(0.35 * glow(length(canvas.x - 0.35, canvas.y - 0.3), 0.45), hsv(hue, 0.08, 1.0))
 
 
 def paint_hair_behind(canvas: Canvas, head: Ball, p: dict[str, Tensor], hair: Tensor) -> None:
+    """Paint the hair that falls behind head and shoulders."""
     # The back of the head lies behind the turning axis, so it swings the other way a little.
     x, y = canvas.x - head.x + 0.16 * head.radius_x * torch.sin(head.yaw), canvas.y - head.y + 0.12 * head.radius_y
     skull = ellipse(x, y, head.radius_x * 1.20, head.radius_y * 1.12)
@@ -85,6 +88,7 @@ def paint_hair_behind(canvas: Canvas, head: Ball, p: dict[str, Tensor], hair: Te
 
 
 def paint_body(canvas: Canvas, head: Ball, p: dict[str, Tensor], skin: Tensor) -> None:
+    """Paint shoulders, shirt and neck."""
     x, y = canvas.x - head.x, canvas.y - head.y
     neck_x = x - 0.10 * head.radius_x * torch.sin(head.yaw)
     shoulders = ellipse(x, y - 2.35 * head.radius_y, head.radius_x * 2.05, head.radius_y * 1.02)
@@ -98,6 +102,7 @@ def paint_body(canvas: Canvas, head: Ball, p: dict[str, Tensor], skin: Tensor) -
 
 
 def paint_ears(canvas: Canvas, head: Ball, skin: Tensor) -> None:
+    """Paint both ears."""
     for side in (-1, 1):
         ear = head.spot(side * 1.50, -0.02, 1.04)
         x, y = canvas.x - ear.x, canvas.y - ear.y
@@ -126,6 +131,7 @@ def paint_head(canvas: Canvas, head: Ball, spots: dict[str, Spot], skin: Tensor)
 
 
 def paint_eye(canvas: Canvas, head: Ball, spot: Spot, p: dict[str, Tensor], skin: Tensor) -> None:
+    """Paint an eye in its socket."""
     x, y = head.local(canvas, spot)
     unit = head.radius_x
     canvas.blend(0.30 * glow(length(x, y * 1.2), unit * 0.27), skin * 0.72)
@@ -140,6 +146,7 @@ def paint_eye(canvas: Canvas, head: Ball, spot: Spot, p: dict[str, Tensor], skin
 
 
 def paint_brow(canvas: Canvas, head: Ball, side: str, p: dict[str, Tensor], hair: Tensor) -> None:
+    """Paint a brow, arched by the parameter `brow`."""
     sign = -1 if side == "left" else 1
     x, y = head.local(canvas, head.spot(sign * 0.43, 0.33 + 0.05 * p["brow"], 1.0))
     unit = head.radius_x
@@ -148,6 +155,7 @@ def paint_brow(canvas: Canvas, head: Ball, side: str, p: dict[str, Tensor], hair
 
 
 def paint_nose(canvas: Canvas, head: Ball, spot: Spot, skin: Tensor) -> None:
+    """Paint the nose: its bridge's shadow, its tip and the light on it."""
     unit = head.radius_x
     bridge = head.spot(0.0, 0.12, 1.0)
     shadow_side = unit * (0.075 - 0.05 * torch.sin(head.yaw))
@@ -161,9 +169,10 @@ def paint_nose(canvas: Canvas, head: Ball, spot: Spot, skin: Tensor) -> None:
 
 
 def paint_mouth(canvas: Canvas, head: Ball, spots: dict[str, Spot], p: dict[str, Tensor], skin: Tensor) -> None:
+    """Paint lips and, as far as the mouth is open, teeth and tongue."""
     left, right = spots["left_mouth_corner"], spots["right_mouth_corner"]
     middle_x, middle_y = spots["mouth"].x, spots["mouth"].y
-    # Across the mouth: -1 at the left corner, 0 in the middle, 1 at the right, also when a turn narrows one half.
+    # Across the mouth: -1 at the left corner, 0 in the middle, 1 at the right, even when a turn narrows one half.
     across = torch.where(
         canvas.x < middle_x, (canvas.x - middle_x) / (middle_x - left.x), (canvas.x - middle_x) / (right.x - middle_x)
     )
@@ -189,6 +198,7 @@ def paint_mouth(canvas: Canvas, head: Ball, spots: dict[str, Spot], p: dict[str,
 
 
 def paint_fringe(canvas: Canvas, head: Ball, hair: Tensor, skin: Tensor, outline: Tensor) -> None:
+    """Paint the hair over the forehead. outline: the head's, as `paint_head` returns it."""
     x, y = head.upright(canvas)
     hairline = head.spot(0.0, 0.62, 1.0)
     across = (x - (hairline.x - head.x)) / head.radius_x

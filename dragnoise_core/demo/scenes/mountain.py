@@ -29,7 +29,7 @@ TREE_FOOT = 0.12  # below the horizon of the meadow
 
 
 def keypoints(p: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Places of the named keypoints, [count, 2] in fractions of the picture's side."""
+    """Return the places of the named keypoints, [count, 2] in fractions of the picture's side."""
     places = {
         "peak": (p["peak_x"], p["peak_y"]),
         "second_peak": (p["second_x"], p["second_y"]),
@@ -40,6 +40,7 @@ def keypoints(p: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def paint(canvas: Canvas, p: dict[str, Tensor]) -> None:
+    """Paint scenes, back to front. canvas: blank; it is painted over. p: parameters, [count, 1, 1, 1] each."""
     paint_sky(canvas, p)
     haze = sky_low(p)
     paint_far_range(canvas, p, haze)
@@ -52,11 +53,12 @@ def paint(canvas: Canvas, p: dict[str, Tensor]) -> None:
 
 
 def sky_low(p: dict[str, Tensor]) -> Tensor:
-    """Colour of the sky at the horizon: warm when the day is young, pale blue at noon."""
+    """Return the sky's colour at the horizon: warm early in the day, pale blue at noon."""
     return mix(hsv(0.07 + 0.02 * p["hue"], 0.34, 0.99), hsv(0.54 + 0.03 * p["hue"], 0.16, 0.98), p["day"])
 
 
 def paint_sky(canvas: Canvas, p: dict[str, Tensor]) -> None:
+    """Paint the sky, the sun and two clouds."""
     top = mix(hsv(0.66 + 0.06 * p["hue"], 0.42, 0.72), hsv(0.575 + 0.02 * p["hue"], 0.56, 0.88), p["day"])
     canvas.fill(mix(top, sky_low(p), ramp(canvas.y, 0.0, 0.70)))
     away = length(canvas.x - p["sun_x"], canvas.y - p["sun_y"])
@@ -72,6 +74,7 @@ def paint_sky(canvas: Canvas, p: dict[str, Tensor]) -> None:
 
 
 def paint_far_range(canvas: Canvas, p: dict[str, Tensor], haze: Tensor) -> None:
+    """Paint the range at the horizon. haze: the colour it fades into."""
     x = canvas.x + 0.3 * p["hue"]
     ridge = 0.60 - 0.045 * torch.sin(6.0 * x + 1.0) - 0.03 * torch.sin(13.0 * x)
     far = hsv(0.60 + 0.06 * p["hue"], 0.28, 0.78)
@@ -79,6 +82,7 @@ def paint_far_range(canvas: Canvas, p: dict[str, Tensor], haze: Tensor) -> None:
 
 
 def paint_mountain(canvas: Canvas, peak_x, peak_y, width, p, colour: Tensor, snow: Tensor | None) -> None:
+    """Paint one mountain with a lit and a shaded face. snow: how far its cap reaches down; None for no cap."""
     base = p["ground_y"] + 0.04
     x, below = canvas.x - peak_x, canvas.y - peak_y
     height = base - peak_y
@@ -102,6 +106,7 @@ def paint_mountain(canvas: Canvas, peak_x, peak_y, width, p, colour: Tensor, sno
 
 
 def paint_meadow(canvas: Canvas, p: dict[str, Tensor]) -> None:
+    """Paint the meadow in two strips, the nearer one darker."""
     hue = 0.235 + 0.08 * p["hue"]
     for depth, (rise, turn, shift) in enumerate(((0.0, 7.0, 0.0), (0.085, 5.0, 2.0))):
         edge = p["ground_y"] + rise + 0.014 * torch.sin(turn * canvas.x + 6 * p["hue"] + shift)
@@ -110,6 +115,7 @@ def paint_meadow(canvas: Canvas, p: dict[str, Tensor]) -> None:
 
 
 def paint_tree(canvas: Canvas, x, foot, height) -> None:
+    """Paint a fir with its shadow. x, foot: where it stands."""
     across = canvas.x - x
     shadow = ellipse(across - 0.05, canvas.y - foot, 0.085, 0.014)
     canvas.paint(shadow, hsv(torch.full_like(x, 0.33), 0.60, 0.26), 0.45, softness=0.02)

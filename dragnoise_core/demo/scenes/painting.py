@@ -42,24 +42,24 @@ class Canvas:
 
 
 def coverage(distance: Tensor, width: float) -> Tensor:
-    """1 inside, 0 outside, a smooth step of the given width between."""
+    """Return 1 inside, 0 outside, and a smooth step of the given width between."""
     inside = (0.5 - distance / width).clamp(0, 1)
     return inside * inside * (3 - 2 * inside)
 
 
 def ramp(value: Tensor, start: Tensor | float, end: Tensor | float) -> Tensor:
-    """0 before `start`, 1 after `end`, a smooth step between."""
+    """Return 0 before `start`, 1 after `end`, and a smooth step between."""
     t = ((value - start) / (end - start)).clamp(0, 1)
     return t * t * (3 - 2 * t)
 
 
 def glow(distance: Tensor, radius: Tensor | float) -> Tensor:
-    """A soft bell of the given radius, 1 at distance 0."""
+    """Return a soft bell of the given radius, 1 at distance 0."""
     return torch.exp(-((distance / radius) ** 2))
 
 
 def rotated(x: Tensor, y: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn the vector (x, y) by `angle`, clockwise on screen for positive angles."""
+    """Return the vector (x, y) turned by `angle`, clockwise on screen for positive angles."""
     cosine, sine = torch.cos(angle), torch.sin(angle)
     return cosine * x - sine * y, sine * x + cosine * y
 
@@ -69,21 +69,21 @@ def length(x: Tensor, y: Tensor) -> Tensor:
 
 
 def ellipse(x: Tensor, y: Tensor, radius_x: Tensor | float, radius_y: Tensor | float) -> Tensor:
-    """First-order signed distance to an axis-parallel ellipse around the origin."""
+    """Return the first-order signed distance to an axis-parallel ellipse around the origin."""
     scaled_x, scaled_y = x / radius_x, y / radius_y
     value = length(scaled_x, scaled_y)
     return value * (value - 1) / length(scaled_x / radius_x, scaled_y / radius_y)
 
 
 def capsule(x: Tensor, y: Tensor, x0, y0, x1, y1, radius: Tensor | float) -> Tensor:
-    """Signed distance to the segment (x0, y0)-(x1, y1) thickened by `radius`."""
+    """Return the signed distance to the segment (x0, y0)-(x1, y1) thickened by `radius`."""
     along_x, along_y = x1 - x0, y1 - y0
     t = (((x - x0) * along_x + (y - y0) * along_y) / (along_x * along_x + along_y * along_y + 1e-9)).clamp(0, 1)
     return length(x - x0 - t * along_x, y - y0 - t * along_y) - radius
 
 
 def polygon(x: Tensor, y: Tensor, corners: list[tuple]) -> Tensor:
-    """Signed distance bound of a convex polygon, corners in clockwise order on screen."""
+    """Return a bound of the signed distance to a convex polygon, its corners in clockwise order on screen."""
     sides = []
     for (x0, y0), (x1, y1) in zip(corners, corners[1:] + corners[:1], strict=True):
         edge_x, edge_y = x1 - x0, y1 - y0
@@ -95,13 +95,13 @@ def polygon(x: Tensor, y: Tensor, corners: list[tuple]) -> Tensor:
 
 
 def smooth_union(first: Tensor, second: Tensor, blend: float) -> Tensor:
-    """Union of two shapes whose seam is rounded over the length `blend`."""
+    """Return the union of two shapes, its seam rounded over the length `blend`."""
     overlap = (0.5 + 0.5 * (second - first) / blend).clamp(0, 1)
     return torch.lerp(second, first, overlap) - blend * overlap * (1 - overlap)
 
 
 def hsv(hue: Tensor, saturation: Tensor | float, value: Tensor | float) -> Tensor:
-    """Colour [..., 3, ., .] from hue (in turns, wraps), saturation and value in [0, 1]."""
+    """Return the colour, [..., 3, ., .], of a hue (in turns, wraps), saturation and value in [0, 1]."""
     saturation, value = torch.as_tensor(saturation), torch.as_tensor(value)
     channels = []
     for offset in (5, 3, 1):
@@ -116,7 +116,7 @@ def mix(first: Tensor, second: Tensor, weight: Tensor | float) -> Tensor:
 
 @dataclass
 class Spot:
-    """A place on a turned ball: where it is seen, and how much the turn narrows (0 to 1) what is drawn there."""
+    """A place on a turned ball: where it is seen, and how narrow (0 to 1) the turn makes what is drawn there."""
 
     x: Tensor
     y: Tensor
@@ -140,7 +140,7 @@ class Ball:
     roll: Tensor
 
     def spot(self, longitude: float | Tensor, latitude: float | Tensor, lift: float | Tensor = 1.0) -> Spot:
-        """Orthographic projection of a surface point; `lift` above 1 stands out of the surface, as a nose does."""
+        """Return a surface point in orthographic projection; with `lift` above 1 it stands out, as a nose does."""
         longitude = longitude + self.yaw
         latitude = torch.as_tensor(latitude, dtype=torch.float32)
         right, up = torch.cos(latitude) * torch.sin(longitude), torch.sin(latitude)
@@ -151,16 +151,16 @@ class Ball:
         return Spot(self.x + x, self.y + y, torch.cos(longitude).clamp(min=0.2), narrow_y)
 
     def local(self, canvas: Canvas, spot: Spot) -> tuple[Tensor, Tensor]:
-        """Pixel coordinates as seen from the spot: upright with the head and widened where the turn narrows them."""
+        """Return pixel coordinates around the spot, upright with the head, widened where the turn narrows them."""
         x, y = rotated(canvas.x - spot.x, canvas.y - spot.y, -self.roll)
         return x / spot.narrow_x, y / spot.narrow_y
 
     def upright(self, canvas: Canvas) -> tuple[Tensor, Tensor]:
-        """Pixel coordinates relative to the head's centre, upright with the head."""
+        """Return pixel coordinates around the head's centre, upright with the head."""
         return rotated(canvas.x - self.x, canvas.y - self.y, -self.roll)
 
     def shading(self, canvas: Canvas, light: tuple[float, float, float] = (-0.45, -0.6, 0.66)) -> Tensor:
-        """Brightness factor around 1 of a matte ball lit from the upper left."""
+        """Return the brightness, around 1, of a matte ball lit from the upper left."""
         x, y = (canvas.x - self.x) / (1.25 * self.radius_x), (canvas.y - self.y) / (1.25 * self.radius_y)
         z = torch.sqrt((1 - x * x - y * y).clamp(min=0.02))
         facing = (x * light[0] + y * light[1] + z * light[2]) / math.sqrt(sum(value * value for value in light))

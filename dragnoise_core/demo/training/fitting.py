@@ -28,7 +28,7 @@ def report(stage: str, step: int, seconds: float, text: str) -> None:
 
 
 def steps_for(seconds: float, device: torch.device) -> Iterator[tuple[int, float]]:
-    """Yield (step, fraction of the time used) until the time is up; a short GPU queue keeps that time true."""
+    """Yield (step, fraction of the time used) until the time is up; a short GPU queue keeps the time true."""
     start, step = time.monotonic(), 0
     while (fraction := (time.monotonic() - start) / seconds) < 1 or step == 0:
         yield step, min(fraction, 1.0)
@@ -62,7 +62,7 @@ def fit_autoencoder(pictures: Tensor, seconds: float) -> tuple[nn.Module, dict[s
         picture = draw(pictures, torch.randint(len(pictures), (AUTOENCODER_BATCH,), device=device))
         with autocast(device):
             latent = model.encode(picture * 2 - 1).latents
-            # A little latent noise makes the decoder forgive the small errors of a sampled latent.
+            # A little noise on the latent teaches the decoder to bear the small errors of a sampled one.
             decoded = model.decode(latent + 0.04 * torch.randn_like(latent)).sample
         decoded, latent = decoded.float() * 0.5 + 0.5, latent.float()
         difference = decoded - picture
@@ -82,7 +82,7 @@ def fit_autoencoder(pictures: Tensor, seconds: float) -> tuple[nn.Module, dict[s
 
 
 def spoil(pictures: Tensor, autoencoder: nn.Module) -> Tensor:
-    """What a decoded, slightly imperfect sample may look like: coded, blurred, tinted and noisy pictures."""
+    """Return pictures as imperfect samples may look: coded, blurred, tinted and noisy."""
     if torch.rand(()) < 0.6:
         with torch.no_grad():
             latent = autoencoder.encode(pictures * 2 - 1).latents

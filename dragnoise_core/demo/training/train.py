@@ -143,7 +143,7 @@ def train_autoencoder(options: argparse.Namespace, pictures: Tensor, log: dict) 
 
 
 def held_out_pictures(device: str, per_kind: int = 16) -> Tensor:
-    """Return scenes of a seed that is not trained on."""
+    """Return scenes of a seed that is not used for training."""
     pictures = []
     for row, kind in enumerate(KINDS):
         generator = torch.Generator().manual_seed(9000 + row)
