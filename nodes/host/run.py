@@ -1,5 +1,6 @@
 """A model under a prompt on a schedule: inversion, drag and sampling inside the host's own sampling path."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from .conversions import MODEL_REMEDY, finite, fitting_path, one_mask
 from .guests import check_decoder, check_guidance, check_prompts
 from .patches import apply_edit
 from .plain_unet import AUTOMATIC, HeldGraphs, Speed
-from .sampling import check_model, denoise, drag_with, invert_with, noise_table, runs_plainly
+from .sampling import Entry, check_model, denoise, drag_with, enter_with, invert_with, noise_table, runs_plainly
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class HostRun:
     """What inversion, drag and sampling of one picture have in common.
 
     model: a MODEL. positive: its CONDITIONING. sigmas: the noise levels, descending, [k + 1]. progress: called after
-    every step. Latents go in and come out as the host scales them, [1, C, h, w].
+    every step. entry: of the host's sampling that all this shares, see `at_once`. Latents go in and come out as the
+    host scales them, [1, C, h, w].
     """
 
     model: Any
@@ -36,6 +38,18 @@ class HostRun:
     sigmas: Tensor
     progress: Callback | None = None
     speed: Speed = AUTOMATIC
+    entry: Entry | None = None
+
+    def at_once(self, latent: Tensor, work: Callable[["HostRun"], Any]) -> Any:
+        """Return `work(run)`. The host prepares the model once for all of it where nothing but one prompt takes part.
+
+        latent: of the size of those in `work`, which loads no other model meanwhile.
+        """
+        if not runs_plainly(self.model, self.positive):
+            return work(self)
+        return enter_with(
+            self.model, self.positive, latent, self.sigmas, lambda entry: work(replace(self, entry=entry))
+        )
 
     def check(self, latent: Tensor) -> None:
         """Raise DragNoiseError, naming the reason, for a model, prompt or guest that no drag works with."""
@@ -56,7 +70,7 @@ class HostRun:
             kept = 0 if isinstance(unet, WholeUNet) else features
             return inversion_path(unet, latent, sigmas, refinements=refinements, features=kept, callback=self.progress)
 
-        path = invert_with(self.model, self.positive, clean, self.sigmas, body, self.speed)
+        path = invert_with(self.model, self.positive, clean, self.sigmas, body, self.speed, self.entry)
         noisy = finite(self._host_latent(path.latents[0]), "the inversion", MODEL_REMEDY)
         return noisy, replace(path, latents=torch.stack(list(path.latents)).float().cpu())
 
@@ -85,7 +99,7 @@ class HostRun:
                 mask=one_mask(mask), config=config, path=own, warped=look, callback=self.progress,
             )  # fmt: skip
 
-        return drag_with(self.model, self.positive, noisy, self.sigmas, body, self.speed)
+        return drag_with(self.model, self.positive, noisy, self.sigmas, body, self.speed, self.entry)
 
     def sample(
         self, noisy: Tensor, edit: DragEdit | None = None, *, walked: Dragged | None = None, negative=None, cfg=1.0
@@ -104,7 +118,7 @@ class HostRun:
             clean, last = sample(unet, x, sigmas, edit=edit, start=level, callback=self.progress), float(sigmas[-1])
             return to_variance_exploding(clean, last) if last > noise_table(self.model)[0] * 1.001 else clean
 
-        end = drag_with(self.model, self.positive, noisy, self.sigmas, body, self.speed, gradient=False)
+        end = drag_with(self.model, self.positive, noisy, self.sigmas, body, self.speed, self.entry, gradient=False)
         return finite(self._host_latent(end), "sampling", MODEL_REMEDY)
 
     @property

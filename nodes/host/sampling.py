@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.model_base
 import comfy.model_management
@@ -35,6 +35,13 @@ MEMORY_FACTOR = 3
 Body = Callable[[Any, Tensor, Tensor], Any]
 # Makes a SplitUNet of the guider and what the host gives a sampler; what must stay meanwhile goes onto the stack.
 Adapter = Callable[[Any, dict, ExitStack], Any]
+
+
+class Entry(NamedTuple):
+    """The host's sampling under way: its guider, with the model loaded and the prompt prepared, and what it gave."""
+
+    guider: Any
+    extra_args: dict
 
 
 def check_model(model) -> None:
@@ -97,38 +104,66 @@ def check_levels(sigmas: Tensor, model) -> None:
         )
 
 
-def invert_with(model, positive, samples: Tensor, sigmas: Tensor, body: Body, speed: Speed = AUTOMATIC) -> Any:
+def enter_with(model, positive, samples: Tensor, sigmas: Tensor, work: Callable[[Entry], Any]) -> Any:
+    """Run `work(entry)` inside the host's sampling; return what it returns.
+
+    What is run with that entry there shares it: the host prepares the model once, with room for the backward pass.
+    """
+
+    def adapter(guider, extra_args: dict, stay: ExitStack) -> Entry:
+        return Entry(guider, extra_args)
+
+    sampler = CoreSampler(adapter, lambda entry, latent, sigmas: work(entry))
+    _run(_with_room(_listenable(model)), positive, samples, sigmas, sampler)
+    return sampler.result
+
+
+def invert_with(
+    model, positive, samples: Tensor, sigmas: Tensor, body: Body, speed: Speed = AUTOMATIC, entry: Entry | None = None
+) -> Any:
     """Run `body(unet, latent, sigmas)` inside the host's sampling; return what it returns.
 
     unet: a WholeUNet, or a PlainComfyUNet where that is the same. samples: as the host scales latents; the body gets
-    model units.
+    model units. entry: of `enter_with`, with this model and prompt.
     """
 
     def adapter(guider, extra_args: dict, stay: ExitStack) -> WholeUNet:
         return WholeUNet(guider, extra_args)
 
-    return _run_core(_listenable(model), positive, samples, sigmas, adapter, body, speed)
+    return _run_core(_listenable(model), positive, samples, sigmas, adapter, body, speed, entry)
 
 
 def drag_with(
-    model, positive, samples: Tensor, sigmas: Tensor, body: Body, speed: Speed = AUTOMATIC, gradient: bool = True
+    model,
+    positive,
+    samples: Tensor,
+    sigmas: Tensor,
+    body: Body,
+    speed: Speed = AUTOMATIC,
+    entry: Entry | None = None,
+    gradient: bool = True,
 ) -> Any:
     """As `invert_with`, on a ComfySplitUNet, with room in memory for the backward pass.
 
     gradient: the body needs one, so the decoder's weights stay in the GPU's memory from beginning to end.
     """
-    model = _listenable(model)
-    model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _reserve_for_backward)
 
     def adapter(guider, extra_args: dict, stay: ExitStack) -> ComfySplitUNet:
         return ComfySplitUNet(guider, extra_args, stay if gradient else None, speed.low_memory)
 
-    return _run_core(model, positive, samples, sigmas, adapter, body, speed, gradient)
+    model = _with_room(_listenable(model))
+    return _run_core(model, positive, samples, sigmas, adapter, body, speed, entry, gradient)
 
 
 def runs_plainly(model, positive) -> bool:
     """Return whether `drag_with` may run the model without the host's guider: nothing takes part but one prompt."""
     return is_plain(_listenable(model), positive)
+
+
+def _with_room(model):
+    """Have a clone loaded with room for the backward pass; return it."""
+    model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _reserve_for_backward)
+    return model
 
 
 def _reserve_for_backward(executor, model, noise_shape, *arguments, **others):
@@ -199,7 +234,7 @@ def _listenable(model):
 
 
 def _run_core(
-    model, positive, samples, sigmas, adapter: Adapter, body: Body, speed: Speed, gradient: bool = False
+    model, positive, samples, sigmas, adapter: Adapter, body: Body, speed: Speed, entry: Entry | None, gradient=False
 ) -> Any:
     """Run the body on a PlainComfyUNet, as fast as it can be, where it does the same, else on the adapter."""
     held, plain = HeldGraphs.of(model), is_plain(model, positive)
@@ -214,7 +249,12 @@ def _run_core(
         return held.accelerate(unet, speed, stay, room, gradient)
 
     sampler = CoreSampler(choose, body)
-    _run(model, positive, samples, sigmas, sampler)
+    if entry is None:
+        _run(model, positive, samples, sigmas, sampler)
+    else:
+        there = samples.to(model.load_device, torch.float32)
+        latent = model.get_model_object("latent_format").process_in(there)
+        sampler.sample(entry.guider, sigmas.to(there.device), entry.extra_args, None, None, latent)
     return sampler.result
 
 

@@ -96,7 +96,9 @@ class Pages(Memory):
         return len(self.resident) * PAGE
 
     def free_memory(self, size: int) -> int:
-        free = [page for page in sorted(self.resident, reverse=True) if not self.pins.get(page)][: -(-size // PAGE)]
+        free = [page for page in sorted(self.resident, reverse=True) if not self.pins.get(page)][
+            : int(-(-size // PAGE))
+        ]
         for page in free:
             del self.resident[page]
             self.forget(page * PAGE, PAGE)

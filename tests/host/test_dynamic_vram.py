@@ -3,6 +3,7 @@
 import json
 
 import comfy.model_management
+import comfy.model_patcher
 import comfy.ops
 import pytest
 import torch
@@ -14,7 +15,7 @@ from dragnoise_pack.nodes.host.demo_model import load_demo_model
 from dragnoise_pack.nodes.host.plain_unet import HeldGraphs, Speed
 from dragnoise_pack.nodes.host.run import HostRun
 from dragnoise_pack.nodes.host.sampling import check_model, denoise, noise_table
-from dynamic_vram import PAGE, dynamic, host_has_dynamic_vram, play
+from dynamic_vram import GPU, PAGE, dynamic, host_has_dynamic_vram, play
 from test_clean_model import CASES, Failing
 from test_plain_unet import CountingGraphs
 from testing_pack.tiny_models import tiny_conditioning, tiny_model
@@ -75,6 +76,28 @@ def lasting(monkeypatch, before):
         return grad(*arguments, **options)
 
     monkeypatch.setattr(torch.autograd, "grad", disturbed)
+
+
+def test_what_is_done_at_once_is_the_same_and_prepared_once(vram, adapter, monkeypatch):
+    loads, load = [], comfy.model_patcher.ModelPatcherDynamic.load
+
+    def counted(patcher, *arguments, **options):
+        loads.append(patcher)
+        return load(patcher, *arguments, **options)
+
+    def edited(run):
+        noisy, path = run.invert(noisy_latent())
+        dragged = run.drag(noisy, POINTS, config=preset("default", iterations=4, drag_steps=2), path=path)
+        return change(dragged.edit), run.sample(noisy, dragged.edit, walked=dragged)
+
+    monkeypatch.setattr(comfy.model_patcher.ModelPatcherDynamic, "load", counted)
+    run = HostRun(dynamic(tiny_model), tiny_conditioning(), SIGMAS)
+    apart = edited(run)
+    assert len(loads) == 3
+    at_once = run.at_once(noisy_latent(), edited)
+    # What takes part in a step is the host's to call, each time anew.
+    assert len(loads) == 3 + {"plain": 1, "heard": 3}[adapter]
+    torch.testing.assert_close(at_once, apart)
 
 
 # How many pages fit, and whether all that is not pinned goes between a forward pass and its backward pass.
@@ -259,6 +282,14 @@ def test_graphs_read_weights_that_stay_where_they_are(vram, graphs):
     assert HeldGraphs.of(model).places == places and len(graphs) == 1
     for edit in (first, second):
         torch.testing.assert_close(change(edit), right, rtol=1e-4, atol=1e-5)
+
+
+def test_graphs_go_when_the_host_unloads_the_model(vram, graphs):
+    model = dynamic(tiny_model)
+    drag(model)
+    assert HeldGraphs.of(model).graphs is graphs[0]
+    comfy.model_management.free_memory(1e30, GPU)
+    assert HeldGraphs.of(model).graphs is None
 
 
 def test_graphs_are_captured_anew_where_a_weight_finds_no_page(vram, graphs):
