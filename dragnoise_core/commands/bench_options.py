@@ -43,10 +43,10 @@ def _add_edits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--published", type=Path, metavar="DIR", help="a checkout of the published code, timed as well")
     parser.add_argument(
         "--comfyui",
-        type=Path,
-        metavar="DIR",
+        metavar="DIRS",
         default=_comfyui(),
-        help="ComfyUI's folder, whose nodes are timed as well (default: COMFYUI_PATH, else ~/comfy/ComfyUI)",
+        help="folders of ComfyUI, listed as in PATH, where the nodes are timed as well (default: COMFYUI_PATH or "
+        "COMFYUI_PATHS, else ~/comfy/ComfyUI and ~/comfy-new/ComfyUI)",
     )
     parser.add_argument("--shapes", default="sd15,sdxl", help="with commas (default: %(default)s)")
     parser.add_argument(
@@ -61,9 +61,10 @@ def _add_edits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--narrow", action="store_true", help="tiny networks, only to try the command; works on a CPU")
 
 
-def _comfyui() -> Path | None:
-    named, usual = os.environ.get("COMFYUI_PATH"), Path.home() / "comfy" / "ComfyUI"
-    return Path(named) if named else usual if usual.is_dir() else None
+def _comfyui() -> str | None:
+    named = os.environ.get("COMFYUI_PATH") or os.environ.get("COMFYUI_PATHS")
+    usual = [Path.home() / folder / "ComfyUI" for folder in ("comfy", "comfy-new")]
+    return named or os.pathsep.join(str(folder) for folder in usual if folder.is_dir()) or None
 
 
 def _add_dragbench(parser: argparse.ArgumentParser) -> None:

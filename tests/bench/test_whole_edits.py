@@ -79,3 +79,19 @@ def test_the_report_divides_the_later_edits_and_takes_the_larger_peak():
     text = report({"machine": "a machine", "rows": rows, "failed": []})
     assert "2.00 times the time, 2.00 times the memory allocated" in text
     assert "WRONG: short run: 4 iterations instead of 60" in text
+
+
+def test_the_report_compares_comfyui_with_the_package_and_dynamic_vram_with_none():
+    seconds = {
+        "sd15, cudagraph: edit": 2.0,
+        "sd15, ComfyUI 1.2.3, cudagraph: edit": 3.0,
+        "sd15, ComfyUI 1.2.3, dynamic VRAM, cudagraph: edit": 3.6,
+    }
+    rows = [
+        row(run, "later", [Meter(torch.device("cpu"), {"optimisation": s})], iterations=60)
+        for run, s in seconds.items()
+    ]
+    text = report({"machine": "a machine", "rows": rows, "failed": []})
+    package, off, on = seconds
+    for more, less, times in ((off, package, 1.5), (on, package, 1.8), (on, off, 1.2)):
+        assert f"{more} / {less}: {times:.2f} times the time\n" in text

@@ -46,7 +46,10 @@ def free_port() -> int:
 
 
 class RealHost:
-    """ComfyUI on the CPU with only this pack and the testing pack. Use as a context manager."""
+    """ComfyUI with only this pack and the testing pack: on the CPU, unless COMFYUI_ARGUMENTS says with what to start it.
+
+    Use as a context manager.
+    """
 
     def __init__(self, base: Path, pack_name="comfyui-dragnoise", environment=None, folder=None):
         self.base, self.port, self.folder = base, free_port(), folder
@@ -63,7 +66,14 @@ class RealHost:
 
     def __enter__(self):
         host = find_host()
-        options = ["--cpu", "--base-directory", self.base, "--port", self.port, "--disable-auto-launch"]
+        options = [
+            *os.environ.get("COMFYUI_ARGUMENTS", "--cpu").split(),
+            "--base-directory",
+            self.base,
+            "--port",
+            self.port,
+            "--disable-auto-launch",
+        ]
         options += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", *self.names]
         with open(self.base / "server.log", "ab") as log:
             command = [host_python(host), host / "main.py", *options]

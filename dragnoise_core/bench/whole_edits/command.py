@@ -1,8 +1,9 @@
 """`dragnoise bench edits`: what whole edits cost on this machine's GPU, random weights in the sizes of SD 1.5 and SDXL.
 
-One Markdown table: edits through the package, eager and as CUDA graphs; the same in ComfyUI's process; the published
-code, where a checkout of it is given. Every part runs in a process of its own, so that its first edit is a first one
-and its memory its own. Without a GPU, the ratio that `dragnoise bench speed` prints.
+One Markdown table: edits through the package, eager and as CUDA graphs; the same in every ComfyUI here, with its
+dynamic VRAM off and on; the published code, where a checkout of it is given. Every part runs in a process of its own,
+so that its first edit is a first one and its memory its own. Without a GPU, the ratio that `dragnoise bench speed`
+prints.
 """
 
 import json
@@ -22,7 +23,7 @@ from .report import report
 
 # ComfyUI's side of it is not in the package, which knows no host.
 IN_COMFYUI = Path(__file__).resolve().parents[3] / "tests" / "host" / "run_full_size.py"
-TIMEOUT = 400  # seconds for one part; none takes half of it on a GPU
+TIMEOUT = 900  # seconds for one part; none takes half of it on a GPU
 
 
 def run_bench_edits(options: Namespace) -> None:
@@ -88,7 +89,8 @@ def run_part(part: str, options: Namespace, device: str) -> dict[str, Any]:
     if part.startswith("comfyui"):
         _, shape, acceleration = part.split()
         command = [IN_COMFYUI, shape, "--acceleration", acceleration]
-        environment["COMFYUI_PATH"] = str(options.comfyui.resolve())
+        environment.pop("COMFYUI_PATH", None)
+        environment["COMFYUI_PATHS"] = options.comfyui
     elif device == "cpu":
         return measure(part, options.published, options.repeats, options.narrow)
     else:
@@ -97,7 +99,8 @@ def run_part(part: str, options: Namespace, device: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "figures.json"
         command += ["--json", file, "--repeats", options.repeats, *(["--narrow"] if options.narrow else [])]
-        subprocess.run([sys.executable, *map(str, command)], env=environment, check=True, timeout=TIMEOUT)
+        command = [sys.executable, *map(str, command)]
+        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True, timeout=TIMEOUT)
         return json.loads(file.read_text(encoding="utf-8"))
 
 

@@ -1,6 +1,7 @@
 """The figures as Markdown tables."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..table import markdown_table
@@ -14,7 +15,8 @@ HEADER = (
 NOTES = """Seconds are medians; the GPU is waited for after every phase. total: without the autoencoder, whose time is
 told apart. first: the model's first edit, its graphs captured in it; later: another edit of a picture of that size.
 allocated: peak, the autoencoder in memory and used; what a replayed graph works in counts as reserved alone. Text
-encoders are in memory only in the runs that say so. In the package the preset default samples while it drags.
+encoders are in memory only in the runs that say so. In the package the preset default samples while it drags. With
+dynamic VRAM the weights lie in pages that count neither as allocated nor as reserved.
 """
 # Compared with each other: the time and memory of the first over the second's.
 RATIOS = (
@@ -23,10 +25,8 @@ RATIOS = (
     ("sd15, published code as released: edit", "sd15, cudagraph: edit with a mask"),
     ("sd15, eager: edit", "sd15, cudagraph: edit"),
     ("sdxl, eager: edit", "sdxl, cudagraph: edit"),
-    ("sd15, ComfyUI, cudagraph: edit", "sd15, cudagraph: edit"),
-    ("sd15, ComfyUI, cudagraph: edit with a mask", "sd15, cudagraph: edit with a mask"),
-    ("sdxl, ComfyUI, cudagraph: edit", "sdxl, cudagraph: edit"),
 )
+IN_COMFYUI = re.compile(r"(\w+), (ComfyUI [^,]+)(, dynamic VRAM)?, (.+)")
 
 
 def report(results: dict[str, Any]) -> str:
@@ -59,16 +59,27 @@ def _cells(row: dict[str, Any]) -> list[str]:
 def _ratios(rows: Sequence[dict[str, Any]]) -> list[str]:
     later = {row["run"]: row for row in rows if row["state"] == "later"}
     lines = []
-    for more, less in RATIOS:
+    for more, less in _compared(later):
         if more in later and less in later:
             time = later[more]["total"] / later[less]["total"]
             line = f"{more} / {less}: {time:.2f} times the time"
-            if later[less]["allocated"]:
+            if later[less]["allocated"] and "dynamic VRAM" not in more:
                 allocated = later[more]["allocated"] / _largest(rows, less, "allocated")
                 reserved = later[more]["reserved"] / _largest(rows, less, "reserved")
                 line += f", {allocated:.2f} times the memory allocated, {reserved:.2f} times the reserved"
             lines.append(line)
     return lines
+
+
+def _compared(runs: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Give what is compared with what: in ComfyUI with in the package, dynamic VRAM with the same host without."""
+    yield from RATIOS
+    for run in runs:
+        if found := IN_COMFYUI.fullmatch(run):
+            shape, host, dynamic, what = found.groups()
+            yield run, f"{shape}, {what}"
+            if dynamic:
+                yield run, f"{shape}, {host}, {what}"
 
 
 def _largest(rows: Sequence[dict[str, Any]], run: str, kind: str) -> float:
