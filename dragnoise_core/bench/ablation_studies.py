@@ -97,8 +97,8 @@ class Subject:
     def cut_unet(self, cut: str, tap: int) -> CutUNet:
         """Return the same U-Net under the same prompt, cut elsewhere."""
         unet = self.unet
-        context, added = unet.conditions
-        settings = {"sigmas": unet.sigmas, "prediction_type": unet.prediction_type}
+        context, added, table = unet.conditions
+        settings = {"sigmas": table, "prediction_type": unet.prediction_type}
         return CutUNet(unet.unet, context, cut, tap, added_conditions=added, **settings)
 
     def config(self, **overrides: Any) -> OptimisationConfig:

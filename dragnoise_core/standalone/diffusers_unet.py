@@ -31,10 +31,15 @@ class State(NamedTuple):
 
 
 class Conditions(NamedTuple):
-    """The prompt embedding, [1, tokens, D], and the added conditions (SDXL), each [1, D'], by name."""
+    """What a step depends on beside its latent and the weights, so that graphs outlive the U-Net they were captured of.
+
+    context: the prompt embedding, [1, tokens, D]. added: the added conditions (SDXL), each [1, D'], by name. sigmas: the
+    training schedule's noise levels, [T].
+    """
 
     context: Tensor
     added: dict[str, Tensor]
+    sigmas: Tensor
 
 
 class DiffusersSplitUNet:
@@ -68,12 +73,12 @@ class DiffusersSplitUNet:
             has_middle=unet.mid_block is not None, upsamples=bool(upsampling),
         )  # fmt: skip
         self.unet = unet
-        self.sigmas = (scaled_linear_sigmas() if sigmas is None else sigmas).to(unet.device, torch.float32)
         self.prediction_type = prediction_type
         self.low_memory = low_memory
         self.first, self.tap = 0, upsampling[-1]  # decoder blocks: the first one that `decode` runs, and the tap
         added = {name: value.to(unet.device, unet.dtype) for name, value in (added_conditions or {}).items()}
-        self.conditions = Conditions(prompt_embedding.to(unet.device, unet.dtype), added)
+        table = (scaled_linear_sigmas() if sigmas is None else sigmas).to(unet.device, torch.float32)
+        self.conditions = Conditions(prompt_embedding.to(unet.device, unet.dtype), added, table)
 
     def under(self, conditions: Conditions) -> "DiffusersSplitUNet":
         """Return the same U-Net under other conditions."""
@@ -94,7 +99,7 @@ class DiffusersSplitUNet:
             sigma = torch.full((), sigma, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
         sample = (x / (1 + sigma**2).sqrt()).to(unet.dtype)
         context = self.conditions.context.expand(len(x), -1, -1)
-        embedding = unet.time_embedding(unet.get_time_embed(sample, nearest_timestep(self.sigmas, sigma)))
+        embedding = unet.time_embedding(unet.get_time_embed(sample, nearest_timestep(self.conditions.sigmas, sigma)))
         added = {name: value.expand(len(x), -1) for name, value in self.conditions.added.items()}
         augmentation = unet.get_aug_embed(embedding, context, added)
         embedding = (embedding if augmentation is None else embedding + augmentation).expand(len(x), -1)

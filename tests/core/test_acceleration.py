@@ -107,6 +107,15 @@ def test_another_picture_prompt_and_number_of_points_go_through_the_same_graphs(
     torch.testing.assert_close(found[1].losses, wanted[1].losses, rtol=1e-3, atol=1e-4)
 
 
+def test_graphs_outlive_the_table_of_noise_levels_that_they_were_captured_with():
+    kept, network = graphs(), split_unet().unet
+    tables = scaled_linear_sigmas(), 2 * scaled_linear_sigmas()
+    for table in tables:
+        unet = DiffusersSplitUNet(network, torch.ones(1, 3, 16), sigmas=table)
+        wanted, found = unet.encode(latent(), 3.0), GraphedUNet(unet, kept).encode(latent(), 3.0)
+        torch.testing.assert_close(found.bottleneck, wanted.bottleneck, rtol=1e-4, atol=1e-4)
+
+
 def test_arrival_stops_at_the_same_step():
     config = preset("paper", iterations=60, learning_rate=0.05, stop_distance=12.0)
     unet = split_unet()
