@@ -31,10 +31,10 @@ class State(NamedTuple):
 
 
 class Conditions(NamedTuple):
-    """What a step depends on beside its latent and the weights, so that graphs outlive the U-Net they were captured of.
+    """What a step depends on beside its latent and the weights: so graphs outlive the U-Net they were captured of.
 
-    context: the prompt embedding, [1, tokens, D]. added: the added conditions (SDXL), each [1, D'], by name. sigmas: the
-    training schedule's noise levels, [T].
+    context: the prompt embedding, [1, tokens, D]. added: the added conditions (SDXL), each [1, D'], by name. sigmas:
+    the training schedule's noise levels, [T].
     """
 
     context: Tensor
