@@ -59,18 +59,21 @@ def far_share(places: Tensor, points: GridPoints) -> Tensor:
     return 1 - torch.exp(-distance.square() / (2 * (FAR * min(points.grid)) ** 2))
 
 
-def keep_pixels(picture: Tensor, source_picture: Tensor, reconstruction: Tensor) -> Tensor:
-    """Return an edited picture with the source's own pixels where nobody would see a change, [1, 3, H, W].
+def keep_pixels(decoded: Tensor, *originals: tuple[Tensor, Tensor]) -> Tensor:
+    """Return an edited picture with an original's own pixels where nobody would see a difference, [1, 3, H, W].
 
     An autoencoder alters every pixel a little, also where nothing was edited, and loses what is finer than it knows:
-    that must not come back where something else has come to lie, so the border is wide and soft. picture,
-    reconstruction: the edited and the unedited latent, decoded; source_picture: as it came in, [1, 3, H, W] each,
-    black at 0 and white at 1.
+    that must not come back where something else has come to lie, so the border is wide and soft. decoded: the edited
+    latent's picture. originals: pictures that no autoencoder has touched, each with what the autoencoder makes of it;
+    where several agree with the edited one the last counts. [1, 3, H, W] each, black at 0 and white at 1.
     """
-    squares = (picture - reconstruction).square().mean(1, keepdim=True)
-    share = _share(VISIBLE, squares, PIXEL_RADIUS)
-    share = functional.avg_pool2d(share, 2 * PIXEL_RADIUS + 1, 1, PIXEL_RADIUS, count_include_pad=False)
-    return torch.lerp(source_picture.to(picture), picture, share)
+    picture = decoded
+    for original, again in originals:
+        squares = (decoded - again).square().mean(1, keepdim=True)
+        share = _share(VISIBLE, squares, PIXEL_RADIUS)
+        share = functional.avg_pool2d(share, 2 * PIXEL_RADIUS + 1, 1, PIXEL_RADIUS, count_include_pad=False)
+        picture = torch.lerp(original.to(decoded), picture, share)
+    return picture
 
 
 def changed_share(change: Tensor, threshold: float | Tensor) -> Tensor:

@@ -92,7 +92,7 @@ PRESETS = {
     "paper": OptimisationConfig(),
     "default": OptimisationConfig(
         learning_rate=0.22,
-        iterations=90,
+        iterations=45,
         drag_steps=25,
         gradient_steps=3,
         supervision_radius=3,
@@ -104,7 +104,7 @@ PRESETS = {
         descent="normalised",
         background=0.3,
         warp=1.0,
-        bottleneck_change=0.5,
+        bottleneck_change=0.3,
         supervision="dense",
     ),
 }

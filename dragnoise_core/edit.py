@@ -23,7 +23,7 @@ VERSION = 1
 MAX_FILE_BYTES = 512 * 2**20
 MAX_ELEMENTS = 2**27
 MAX_LEVELS = 1001
-TENSORS = {"bottlenecks": 4, "originals": 4, "corrections": 4, "sigmas": 1, "schedule": 1, "path": 3, "losses": 1}
+TENSORS = {"bottlenecks": 4, "originals": 4, "corrections": 4, "sigmas": 1, "schedule": 1, "path": 3, "losses": 1, "mask": 3}
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,8 @@ class DragEdit:
     sigmas: the noise level of each, descending, [K]. schedule: all levels of the run, descending, [n + 1].
     corrections: what is added to the denoised latent at the schedule's first M levels, [M, 4, H, W]; M may be 0.
     path: where each handle point was at every tracking, [T, N, 2], picture pixels; its last row is the end.
-    losses: of every gradient step, [I]. points: what was asked for. config: the settings.
+    losses: of every gradient step, [I]. mask: where the picture may change, 0 to 1 at the latent's size, [1, H, W];
+    [0, H, W] where everything may. points: what was asked for. config: the settings.
     diverged: how many levels ended with a gradient step that left the finite numbers and was taken back.
     """
 
@@ -45,6 +46,7 @@ class DragEdit:
     schedule: Tensor
     path: Tensor
     losses: Tensor
+    mask: Tensor
     points: DragPoints
     config: OptimisationConfig
     diverged: int = 0
@@ -64,6 +66,7 @@ class DragEdit:
             and len(self.schedule) > max(1, len(self.corrections))
             and self.path.shape[1:] == (len(self.points.handles), 2)
             and len(self.path) > 0
+            and len(self.mask) <= 1
         )
         if len(self.schedule) > MAX_LEVELS:
             raise DragNoiseError(
@@ -148,11 +151,12 @@ def load_edit(path: str | os.PathLike) -> DragEdit:
     try:
         with safe_open(path, framework="pt") as file:
             description = (file.metadata() or {}).get(FORMAT)
-            if description is None or set(file.keys()) != set(TENSORS):
+            names = set(file.keys())
+            if description is None or names | {"mask"} != set(TENSORS):
                 raise DragNoiseError(f"{path} is not a saved drag edit; choose a file that this tool saved.")
-            for name in TENSORS:
+            for name in names:
                 _check_stored(path, name, file.get_slice(name))
-            tensors = {name: file.get_tensor(name) for name in TENSORS}
+            tensors = {name: file.get_tensor(name) for name in names}
         for name, tensor in tensors.items():
             if not torch.isfinite(tensor).all():
                 raise DragNoiseError(f"{path} holds {name} that are not finite; make the edit again.")
@@ -191,7 +195,8 @@ def _from_description(path: Path, description: dict, tensors: dict[str, Tensor])
         raise DragNoiseError(f"{path} says that {quoted(diverged)} levels diverged; save the edit again.")
     try:
         points, config = DragPoints.from_json(str(description["points"])), _config(description["config"])
-        return DragEdit(points=points, config=config, diverged=diverged, **tensors)
+        # Edits of version 0.1 have no mask.
+        return DragEdit(points=points, config=config, diverged=diverged, **{"mask": torch.zeros(0, 1, 1), **tensors})
     except DragNoiseError as error:
         raise DragNoiseError(f"{path} cannot be used: {error}") from error
 

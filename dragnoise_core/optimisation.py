@@ -108,7 +108,7 @@ def drag(
     trace = Trace(points, placed, config)
     if trace.arrived():
         own = unet.encode(x, levels[0]).bottleneck
-        return Dragged(trace.edit([(own, own)], [], x, sigmas), x, 0)
+        return Dragged(trace.edit([(own, own)], [], x, sigmas, allowed), x, 0)
     compares = bool(config.compared_steps)
     if compares:
         path = path or sampled_path(unet, x, levels, features=steps)
@@ -117,10 +117,10 @@ def drag(
         threshold = change_threshold(config.background * float(clean.std()), placed, x, allowed)
     else:
         sources = sampled_source(unet, x, levels)
-    allowed = pinned(allowed, placed, x)
+    free = pinned(allowed, placed, x)
     if compares:
-        keep = partial(keep_background, threshold=threshold, mask=allowed)
-        look = WarpedLook.of(placed, clean, warped, allowed)
+        keep = partial(keep_background, threshold=threshold, mask=free)
+        look = WarpedLook.of(placed, clean, warped, free)
     found: list[tuple[Tensor, Tensor]] = []
     corrections: list[Tensor] = []
     edited = x
@@ -136,7 +136,7 @@ def drag(
                 Level(edited, encoded, source, sigma, sigma_next),
                 trace,
                 supervision,
-                mask=allowed,
+                mask=free,
                 budget=config.iterations * (step + 1) // steps,
                 last=step + 1 == steps,
                 callback=callback,
@@ -156,4 +156,4 @@ def drag(
             corrections.append(kept - denoised)
             # A prediction that is higher by the correction is an epsilon that is lower by its part of sigma.
             edited = edited + corrections[-1] * (1 - sigma_next / sigma)
-    return Dragged(trace.edit(found, corrections, x, sigmas), edited, walked)
+    return Dragged(trace.edit(found, corrections, x, sigmas, allowed), edited, walked)

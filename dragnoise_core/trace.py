@@ -77,11 +77,16 @@ class Trace:
             callback(Progress("optimisation", len(self.losses), total, denoised, points, self.losses[-1]))
 
     def edit(
-        self, found: list[tuple[Tensor, Tensor]], corrections: list[Tensor], x: Tensor, sigmas: Tensor
+        self,
+        found: list[tuple[Tensor, Tensor]],
+        corrections: list[Tensor],
+        x: Tensor,
+        sigmas: Tensor,
+        mask: Tensor | None,
     ) -> DragEdit:
         """Return the edit of the bottlenecks found, each with its level's own, and of the corrections to x's schedule.
 
-        Raises DragNoiseError when one of them is not finite, or no gradient step stayed finite.
+        mask: [1, 1, H, W], 1 = may change; None = everything may. Raises DragNoiseError when one of them is not finite, or no gradient step stayed finite.
         """
         bottlenecks, originals = (torch.cat(parts).float() for parts in zip(*found, strict=True))
         corrections = torch.cat(corrections or [x[:0]]).float()
@@ -100,6 +105,7 @@ class Trace:
             sigmas=schedule[: len(found)].clone(),
             schedule=schedule,
             path=self.wanted.from_grid(torch.stack(self.path), *self.placed.grid).cpu(),
+            mask=(x[:0, 0] if mask is None else mask[0]).float().cpu(),
             losses=torch.stack(self.losses).float().cpu() if self.losses else torch.zeros(0),
             points=self.wanted,
             config=self.config,

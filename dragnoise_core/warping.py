@@ -17,14 +17,15 @@ from .points import DragPoints
 from .supervision import latent_mask
 
 # Over how many times the longest way the motion fades out. A smoothstep's slope is 1.5: below that, places would fold.
-FADING = 3.5
+FADING = 2.5
 FADING_BEYOND_REACH = 1.8  # where a person has said how far things move along: soon, but without a fold
-RIGID_WHOLE = 0.2  # of the grid's shorter side: so far around handles that move as one rigid body all moves with them,
-RIGID_WAYS = 3.0  # and at most so many times the longest way: a raised eyebrow does not lift the head
+SINGLE_WHOLE = 0.06  # of the grid's shorter side: so far around a handle on its own all moves with it
+RIGID_WHOLE = 0.4  # the same around handles that move as one rigid body,
+RIGID_WAYS = 6.0  # and at most so many times the longest way: a raised eyebrow does not lift the head
 PIN_RADIUS = 0.06  # of the grid's shorter side: how far around a pin things stay
 # How well the model must predict the unedited picture to be asked what the edited one looks like, in deviations of
 # its latent. The same for every model, schedule and number of steps: the error falls with the noise.
-TRUSTED_ERROR = 0.06
+TRUSTED_ERROR = 0.05
 
 
 def came_from(places: Tensor, points: GridPoints, allowed: Tensor | None = None) -> Tensor:
@@ -42,12 +43,14 @@ def came_from(places: Tensor, points: GridPoints, allowed: Tensor | None = None)
 def moved_share(places: Tensor, points: GridPoints) -> Tensor:
     """Return how far places, [M, 2], take part in the motion, 0 to 1, [M].
 
-    All of it within a pair's reach of its target; without a reach, within RIGID_WHOLE around handles that move as one
-    rigid body, else at the target alone. From there it fades over FADING times the longest way, beyond a reach over
-    FADING_BEYOND_REACH times. None at a pin.
+    All of it within a pair's reach of its target; without a reach, within SINGLE_WHOLE of a single one, RIGID_WHOLE
+    around handles that move as one rigid body, else at the target alone. From there it fades over FADING times the
+    longest way, beyond a reach over FADING_BEYOND_REACH times. None at a pin.
     """
-    way = (points.targets - points.handles).norm(dim=1).amax()
-    guess = torch.minimum(RIGID_WAYS * way, way.new_tensor(RIGID_WHOLE * min(points.grid))) * points.rigid
+    way, side = (points.targets - points.handles).norm(dim=1).amax(), min(points.grid)
+    guess = (RIGID_WAYS * way).clamp_max(RIGID_WHOLE * side) * points.rigid
+    if len(points.handles) == 1:
+        guess = way.new_tensor(SINGLE_WHOLE * side)
     unsaid = points.reaches.isnan()
     whole, fading = torch.where(unsaid, guess, points.reaches), torch.where(unsaid, FADING, FADING_BEYOND_REACH)
     share = _faded(torch.cdist(places, points.targets) - whole, fading * way).amax(1)

@@ -113,8 +113,9 @@ class DragNoiseEdit(io.ComfyNode):
         edit, edited = dragged.edit, run.sample(noisy, dragged.edit, walked=dragged)
         result = decoded(vae, edited)
         if edit.iterations and config.background:
-            reconstruction = to_core_image(decoded(vae, clean)).cpu()
-            result = to_host_image(keep_pixels(to_core_image(result).cpu(), whole.cpu(), reconstruction))
+            originals = [(whole, clean)] if warped is None else [(moved, warped), (whole, clean)]
+            again = [(picture.cpu(), to_core_image(decoded(vae, latent)).cpu()) for picture, latent in originals]
+            result = to_host_image(keep_pixels(to_core_image(result).cpu(), *again))
         result = result[:, :height, :width]
         progress.finish(points, edit.path, to_picture(to_core_image(result)))
         return io.NodeOutput(result.cpu(), edit, for_programs(edit), ui=edit_ui(edit, report, points))

@@ -15,20 +15,32 @@ def do_nothing(task: Task) -> Outcome:
     return Outcome(sample(task.unet, task.noisy, task.sigmas), 0)
 
 
+def warp_alone(task: Task) -> Outcome:
+    """Warp the picture as `default` does, and ask no model."""
+    moved = warped_picture(task.picture, task.latent, task.points, task.mask)
+    latent = task.encode(moved)
+    return Outcome(latent, 0, originals=((moved, latent), (task.picture, task.latent)))
+
+
 def drag_noise(config: OptimisationConfig) -> Method:
     """Return our method with these settings."""
 
     def method(task: Task) -> Outcome:
-        warped = None
+        warped, originals = None, []
         if config.warp and task.picture is not None:
-            warped = task.encode(warped_picture(task.picture, task.latent, task.points, task.mask))
+            moved = warped_picture(task.picture, task.latent, task.points, task.mask)
+            warped = task.encode(moved)
+            originals.append((moved, warped))
         dragged = drag(
             task.unet, task.noisy, task.sigmas, task.points,
             mask=task.mask, config=config, path=task.path, warped=warped,
         )  # fmt: skip
         edit = dragged.edit
         latent = sample(task.unet, dragged.latent, task.sigmas, edit=edit, start=dragged.level)
-        return Outcome(latent, edit.iterations, edit.path[-1], bool(edit.iterations and config.background))
+        if task.picture is not None:
+            originals.append((task.picture, task.latent))
+        kept = tuple(originals) if edit.iterations and config.background else ()
+        return Outcome(latent, edit.iterations, edit.path[-1], kept)
 
     return method
 
@@ -37,6 +49,7 @@ METHODS: dict[str, Method] = {
     "nothing": do_nothing,
     "paper": drag_noise(PRESETS["paper"]),
     "default": drag_noise(PRESETS["default"]),
+    "warp-alone": warp_alone,
     "drag-diffusion": drag_diffusion(),
     "free-drag": free_drag(),
     # The paper found l by trial, in the unit of Stable Diffusion's features; with l = 1 the demo model hardly drags.

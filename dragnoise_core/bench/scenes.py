@@ -115,8 +115,8 @@ class SceneBench:
             with self._timed() as taken:
                 outcome = find_method(name)(task)
             picture = self.model.decode(outcome.latent)
-            if outcome.keeps_pixels:
-                picture = keep_pixels(picture, source, self.model.decode(task.latent))
+            again = [(original, self.model.decode(latent)) for original, latent in outcome.originals]
+            picture = keep_pixels(picture, *again)
             if not torch.isfinite(picture).all():
                 raise DragNoiseError(f"{name} gave numbers that are not finite on drag {index}; lower its step size.")
             if side != SIZE:

@@ -36,13 +36,14 @@ class Outcome:
     """What a method made of a task: the clean latent, [1, 4, h, w], and the gradient steps it took.
 
     ends: where the method believes the handles to be, [N, 2], picture pixels; None when it has no belief.
-    keeps_pixels: whether the picture's own pixels are kept where no change is seen, see `keep_pixels`.
+    originals: pictures, [1, 3, H, W], whose own pixels are kept where no difference is seen, each with its latent, see
+    `keep_pixels`.
     """
 
     latent: Tensor
     iterations: int
     ends: Tensor | None = None
-    keeps_pixels: bool = False
+    originals: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
 Method = Callable[[Task], Outcome]

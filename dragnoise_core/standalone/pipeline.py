@@ -1,7 +1,7 @@
 """From a picture and points to the dragged picture: inversion, optimisation, sampling."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +27,7 @@ from ..supervision import latent_mask
 from ..warping import warped_picture
 from .loaded_model import LoadedModel
 
+Original = tuple[Tensor, Tensor]  # a picture, [1, 3, H, W] in [0, 1], and its latent, model units, [1, 4, h, w]
 MIN_SIDE = 16  # pixels; smaller pictures show nothing once they are scaled up to the model's size
 
 
@@ -80,12 +81,12 @@ def edit_image(
         latent = run.encode()
         path = run.invert(latent, config.compared_steps)
     with run.phase("optimisation"):
-        warped = run.encode_warped(latent, points, mask) if config.warp else None
+        warped = run.warp(latent, points, mask) if config.warp else None
         dragged = drag(
             run.unet, path.latents[0], sigmas, points,
-            mask=mask, config=config, path=path, warped=warped, callback=callback,
+            mask=mask, config=config, path=path, warped=warped and warped[1], callback=callback,
         )  # fmt: skip
-    return run.finish(path, dragged, reconstruct)
+    return run.finish(path, dragged, warped, reconstruct)
 
 
 def apply_edit(
@@ -97,8 +98,10 @@ def apply_edit(
     """
     run = PictureRun(model, picture, prompt, edit.schedule, callback)
     with run.phase("inversion"):
-        path = run.invert(run.encode())
-    return run.finish(path, Dragged(edit, path.latents[0], 0))
+        latent = run.encode()
+        path = run.invert(latent)
+        warped = run.warp(latent, edit.points, edit.mask if len(edit.mask) else None) if edit.config.warp else None
+    return run.finish(path, Dragged(edit, path.latents[0], 0), warped)
 
 
 @dataclass(eq=False)
@@ -138,9 +141,10 @@ class PictureRun:
         """Return the picture's latent, model units, [1, 4, h, w]."""
         return check_finite(self.model.encode(to_tensor(self.fitted)), "the VAE's encoder")
 
-    def encode_warped(self, latent: Tensor, points: DragPoints, mask: Tensor | None) -> Tensor:
-        """Return the latent of the picture as the motion alone would leave it. latent: its own, [1, 4, h, w]."""
-        return self.model.encode(warped_picture(to_tensor(self.fitted), latent, points, mask))
+    def warp(self, latent: Tensor, points: DragPoints, mask: Tensor | None) -> Original:
+        """Return the picture as the motion alone would leave it, and its latent. latent: its own, [1, 4, h, w]."""
+        moved = warped_picture(to_tensor(self.fitted), latent, points, mask)
+        return moved, check_finite(self.model.encode(moved), "the VAE's encoder")
 
     def invert(self, latent: Tensor, features: int = 0) -> InversionPath:
         """Return the way of the inversion, with the features of so many of its noisiest steps, without low memory."""
@@ -148,33 +152,35 @@ class PictureRun:
             features = 0
         return inversion_path(self.unet, latent, self.sigmas, features=features, callback=self.callback)
 
-    def decode(self, latent: Tensor, source: Tensor | None = None) -> Image.Image:
+    def decode(self, latent: Tensor, originals: Sequence[Original] = ()) -> Image.Image:
         """Return a latent in model units as a picture of the size that came in. Raises DragNoiseError if not finite.
 
-        source: the unedited picture's latent, where the picture's own pixels are to be kept: see `keep_pixels`.
+        originals: pictures whose own pixels are to be kept, each with its latent: see `keep_pixels`.
         """
         pixels = check_finite(self.model.decode(latent), "the VAE's decoder")
-        if source is not None:
-            pixels = keep_pixels(pixels, to_tensor(self.fitted), self.model.decode(source))
+        pixels = keep_pixels(pixels, *((picture, self.model.decode(latent)) for picture, latent in originals))
         result = unfit(to_picture(pixels), self.picture.size)
         # The model was shown the picture's own numbers, so its numbers mean the same colours.
         result.info = {name: value for name, value in self.picture.info.items() if name == "icc_profile"}
         return result
 
-    def finish(self, path: InversionPath, dragged: Dragged, reconstruct: bool = False) -> EditResult:
+    def finish(
+        self, path: InversionPath, dragged: Dragged, warped: Original | None, reconstruct: bool = False
+    ) -> EditResult:
         """Return the picture sampled from where the drag ended. reconstruct: with one sampled without the edit too.
 
-        path: as `invert` gives it.
+        path, warped: as `invert` and `warp` give them.
         """
         noisy, edit = path.latents[0], dragged.edit
         with self.phase("sampling"):
             latent = sample(
                 self.unet, dragged.latent, self.sigmas, edit=edit, start=dragged.level, callback=self.callback
             )
-            source = None
+            originals = []
             if edit.iterations and edit.config.background:
                 source = to_variance_preserving(path.latents[-1], float(self.sigmas[-1]))
-            picture = self.decode(latent, source)
+                originals = [*([] if warped is None else [warped]), (to_tensor(self.fitted), source)]
+            picture = self.decode(latent, originals)
         reconstruction = None
         if reconstruct:
             with self.phase("reconstruction"):

@@ -67,10 +67,21 @@ def test_pixels_stay_where_no_change_is_seen_and_are_the_new_ones_where_it_is():
     before, reconstruction = random(1, 3, 64, 64, seed=1), random(1, 3, 64, 64, seed=2)
     picture = reconstruction + 0.01 * random(1, 3, 64, 64, seed=3).clamp(-1, 1)
     picture[..., :16] += 0.5
-    kept = keep_pixels(picture, before, reconstruction)
+    kept = keep_pixels(picture, (before, reconstruction))
     torch.testing.assert_close(kept[..., 36:], before[..., 36:], rtol=0, atol=1e-3)
     torch.testing.assert_close(kept[..., :16], picture[..., :16], rtol=0, atol=1e-3)
-    assert torch.equal(keep_pixels(reconstruction, before, reconstruction), before)
+    assert torch.equal(keep_pixels(reconstruction, (before, reconstruction)), before)
+    assert torch.equal(keep_pixels(picture), picture)
+
+
+def test_what_moved_keeps_the_warped_pictures_pixels_and_what_the_model_made_its_own():
+    warped, before = random(1, 3, 96, 64, seed=1), random(1, 3, 96, 64, seed=2)
+    again = random(1, 3, 96, 64, seed=3), random(1, 3, 96, 64, seed=4)
+    picture = random(1, 3, 96, 64, seed=5)
+    picture[..., :32, :], picture[..., 64:, :] = again[0][..., :32, :], again[1][..., 64:, :]
+    kept = keep_pixels(picture, (warped, again[0]), (before, again[1]))
+    for rows, wanted in ((slice(0, 12), warped), (slice(50, 52), picture), (slice(84, 96), before)):
+        torch.testing.assert_close(kept[..., rows, :], wanted[..., rows, :], rtol=0, atol=1e-3)
 
 
 def inverted():

@@ -37,6 +37,7 @@ def invented_edit(**settings) -> DragEdit:
         schedule=torch.tensor([10.0, 5.0, 2.0, 1.0, 0.5]),
         path=torch.zeros(1, 1, 2),
         losses=torch.ones(1),
+        mask=torch.zeros(0, 8, 8),
         points=DragPoints.from_pairs([((1, 1), (2, 2))], 8, 8),
         config=preset("paper", **settings),
     )
@@ -184,9 +185,9 @@ def test_an_edit_of_version_0_1_is_read(tmp_path):
     description["config"] = {**description["config"], "template": "original", "identity": 1.0, "supervision": "lattice"}
     for name in ("warp", "bottleneck_change"):
         del description["config"][name]
-    write(tmp_path / "edit.safetensors", {"dragnoise-edit": json.dumps(description)})
+    write(tmp_path / "edit.safetensors", {"dragnoise-edit": json.dumps(description)}, mask=None)
     loaded = load_edit(tmp_path / "edit.safetensors")
-    assert loaded.config.supervision == "dense" and loaded.diverged == 0
+    assert loaded.config.supervision == "dense" and loaded.diverged == 0 and len(loaded.mask) == 0
 
 
 @pytest.mark.parametrize(

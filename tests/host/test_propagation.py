@@ -36,6 +36,7 @@ def make_edit(schedule, levels=1, propagation="replace", free_steps=0, size=(4, 
         schedule=schedule,
         path=torch.tensor([[[30.0, 30.0]], [[60.0, 40.0]]]),
         losses=torch.ones(1),
+        mask=torch.zeros(0, 16, 16),
         points=POINTS,
         config=OptimisationConfig(propagation=propagation, free_steps=free_steps, drag_steps=levels),
     )

@@ -20,6 +20,7 @@ def ended_at(*ends, iterations=3):
     return DragEdit(
         bottlenecks=bottleneck, originals=bottleneck, corrections=torch.zeros(0, 4, 8, 8), sigmas=torch.tensor([3.0]),
         schedule=torch.tensor([3.0, 1.0]), path=torch.tensor([HANDLES, ends]), losses=torch.zeros(iterations),
+        mask=torch.zeros(0, 8, 8),
         points=DragPoints.from_pairs(list(zip(HANDLES, TARGETS, strict=True)), 64, 64), config=preset("paper"),
     )  # fmt: skip
 

@@ -117,7 +117,7 @@ def _drag(model: LoadedModel, folder: Path, out: Path, settings: Settings) -> No
         )  # fmt: skip
         outcome = find_method(settings.method)(task)
     with picture_run.phase("decoding"):
-        picture = picture_run.decode(outcome.latent, latent if outcome.keeps_pixels else None)
+        picture = picture_run.decode(outcome.latent, outcome.originals)
     out.mkdir(parents=True, exist_ok=True)
     # The record says that the picture beside it is finished: it goes first and comes last.
     (out / RECORD).unlink(missing_ok=True)

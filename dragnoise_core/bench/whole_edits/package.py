@@ -133,7 +133,7 @@ def _drag_and_sample(
     points, config = points_on(shape.side, [pair]), scenario.config(shape)
     mask = middle_mask(shape.side) if scenario.masked else None
     with meter.phase("optimisation"):
-        warped = run.encode_warped(path.latents[-1], points, mask) if config.warp else None
+        warped = run.warp(path.latents[-1], points, mask)[1] if config.warp else None
         dragged = drag(
             run.unet, path.latents[0], run.sigmas, points, mask=mask, config=config, path=path, warped=warped
         )
