@@ -54,7 +54,7 @@ def running_host(host: Path, base: Path, frontend: Path | None = None):
     with open(base / "host.log", "w") as log, subprocess.Popen(command, cwd=host, stdout=log, stderr=log) as process:
         try:
             url = f"http://127.0.0.1:{port}"
-            wait_for(lambda: get(url, "/object_info/DragNoisePoints"), 90, base / "host.log")
+            wait_for(lambda: get(url, "/object_info/DragNoisePoints"), 300, base / "host.log")
             yield url
         finally:
             process.terminate()

@@ -238,6 +238,12 @@ def test_the_picture_comes_through_reroutes_and_bypassed_nodes(host):
 def test_copy_and_paste_doubles_the_node_and_keeps_both(host):
     _, points = host.with_picture()
     host.drag((20, 20), (60, 30))
+    host.press("r")
+    host.keyboard.down("Shift")
+    host.click(80, 50)
+    host.keyboard.up("Shift")
+    (ring,), pins = host.stored_points
+    assert ring > 0 and pins == [[80, 50]]
     host.js("(id) => { app.canvas.deselectAll(); app.canvas.selectNode(app.graph.getNodeById(id)); }", points)
     host.page.evaluate("() => document.activeElement.blur()")
     host.js("() => { app.canvas.copyToClipboard(); app.canvas.pasteFromClipboard(); }")
@@ -330,6 +336,24 @@ def test_the_tracked_path_is_drawn_over_the_picture(host):
     other = host.add("DragNoiseOptimize", (950, 500))
     host.js(show, [str(other), json.dumps({"width": 48, "height": 32, "path": [[[1, 1]]]})])
     assert host.js("() => picker.stage.paths") == [[[20, 20], [40, 24]]]
+
+
+def test_points_go_where_the_run_moved_them_unless_they_were_changed_meanwhile(host):
+    _, points = host.with_picture()
+    host.drag((20, 20), (60, 30))
+    sent = host.text
+    pair = {"handle": [24, 22], "target": [64, 32]}
+    moved = json.dumps({"version": 1, "width": 96, "height": 64, "pairs": [pair]})
+    show = """([node, texts]) => app.api.dispatchEvent(
+        new CustomEvent("executed", { detail: { node, output: { dragnoise_points: texts } } }))"""
+    host.js(show, [str(points), [sent, moved]])
+    assert host.pairs == [[[24, 22], [64, 32]]]
+    assert json.loads(host.prompt_of("DragNoisePoints")[0]["points"])["pairs"] == [pair]
+    host.button("Undo").click()
+    assert host.text == sent
+    host.drag((60, 30), (70, 30))
+    host.js(show, [str(points), [sent, moved]])
+    assert host.pairs == [[[20, 20], [70, 30]]]
 
 
 def test_a_preview_beside_the_picker_brings_the_picture_before_any_point(host):
