@@ -40,9 +40,11 @@ train: $(READY)
 bench: $(READY)
 	$(VENV)/bin/dragnoise bench edits
 
-# Makes the pictures of workflows, help pages and README anew, in the real page; ARGS are workflows' numbers.
+# Makes the pictures of workflows, help pages and README anew, in the real page, and those of the troubleshooting page;
+# ARGS are workflows' numbers, and then only those are made.
 pictures: $(READY) chromium
 	$(VENV)/bin/python tests/browser/make_pictures.py $(ARGS)
+	$(if $(ARGS),,$(VENV)/bin/python .ci/draw_symptoms.py)
 
 # Starts ComfyUI with this folder among its custom nodes; ARGS go to ComfyUI.
 comfy:
