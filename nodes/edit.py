@@ -105,13 +105,17 @@ class DragNoiseEdit(io.ComfyNode):
             warped = encoded(vae, to_host_image(moved))
         run = HostRun(model, positive, sigmas, progress, Speed(acceleration, low_memory))
         run.check(clean)
-        noisy, path = run.invert(clean, features=0 if low_memory else config.compared_steps)
-        progress.next_phase(levels)
-        dragged = run.drag(noisy, on_whole, mask, config, path, warped)
-        report = for_a_person(dragged.edit, run.remark)
-        progress.next_phase(config.iterations)
-        edit, edited = dragged.edit, run.sample(noisy, dragged.edit, walked=dragged)
-        result = decoded(vae, edited)
+
+        def edited(run: HostRun) -> tuple:
+            noisy, path = run.invert(clean, features=0 if low_memory else config.compared_steps)
+            progress.next_phase(levels)
+            dragged = run.drag(noisy, on_whole, mask, config, path, warped)
+            report = for_a_person(dragged.edit, run.remark)
+            progress.next_phase(config.iterations)
+            return dragged.edit, report, run.sample(noisy, dragged.edit, walked=dragged)
+
+        edit, report, latent = run.at_once(clean, edited)
+        result = decoded(vae, latent)
         if edit.iterations and config.background:
             originals = [(whole, clean)] if warped is None else [(moved, warped), (whole, clean)]
             again = [(picture.cpu(), to_core_image(decoded(vae, latent)).cpu()) for picture, latent in originals]
