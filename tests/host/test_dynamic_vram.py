@@ -49,10 +49,10 @@ def noisy_latent():
     return torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1)) * 3
 
 
-def drag(model, callback=None, name="paper", iterations=4, **speed):
+def drag(model, callback=None, name="paper", iterations=4, mask=None, **speed):
     config = preset(name, iterations=iterations, drag_steps={"paper": 1, "default": 2}[name], stop_distance=0.5)
     run = HostRun(model, tiny_conditioning(), SIGMAS, callback, Speed(**speed))
-    return run.drag(noisy_latent(), POINTS, config=config).edit
+    return run.drag(noisy_latent(), POINTS, mask, config).edit
 
 
 def change(edit):
@@ -124,11 +124,22 @@ def test_the_edit_is_the_same(vram, adapter, monkeypatch, room, name, lora):
     assert (vram.failed_faults > 0) == (room in ("some", "none"))
 
 
-def tiny_model_at_once():
+def tiny_model_at_once(**options):
     """The same model without dynamic VRAM."""
     with pytest.MonkeyPatch.context() as aside:
         aside.setattr("comfy.memory_management.aimdo_enabled", False)
-        return tiny_model()
+        return tiny_model(**options)
+
+
+def test_a_mask_takes_the_gradient_through_the_last_layers_too(vram, adapter, monkeypatch):
+    wide = {"channels": 128}  # so that the last convolution is large enough for a page
+    mask = torch.zeros(1, 16, 16)
+    mask[:, 4:12, 4:12] = 1
+    right = drag(tiny_model_at_once(**wide), mask=mask)
+    model = dynamic(tiny_model, **wide)
+    press(vram, monkeypatch, "evicted")
+    torch.testing.assert_close(change(drag(model, mask=mask)), change(right), rtol=1e-4, atol=1e-5)
+    assert hasattr(model.model.diffusion_model.out[2], "_v")
 
 
 @pytest.mark.parametrize("room", ROOMS)

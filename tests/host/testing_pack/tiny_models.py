@@ -35,10 +35,10 @@ FAMILIES = {
 }
 
 
-def tiny_model(family="sd15", seed=0, dtype=torch.float32, manual_cast=None):
+def tiny_model(family="sd15", seed=0, dtype=torch.float32, manual_cast=None, channels=SHAPE["model_channels"]):
     """Return a MODEL of random weights."""
     kind, changes = FAMILIES[family]
-    config = kind({**SHAPE, **changes})
+    config = kind({**SHAPE, **changes, "model_channels": channels})
     # Heads of 8 channels whatever the family's own.
     config.unet_config.update(num_heads=-1, num_head_channels=8)
     config.set_inference_dtype(dtype, manual_cast)
