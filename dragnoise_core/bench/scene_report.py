@@ -30,11 +30,11 @@ BREAKDOWN = ("distance", "truth_psnr")
 REFERENCE = "paper"
 # What a method should reach against the reference: statement, which end of the interval decides, limit.
 GOALS = {
-    "mean distance, ratio": ("at most", 1 / 3),
-    "PSNR to truth, difference in dB": ("at least", 3.0),
-    "PSNR outside, difference in dB": ("at least", 4.0),
+    "mean distance, ratio": ("at most", 0.22),
+    "PSNR to truth, difference in dB": ("at least", 4.0),
+    "PSNR outside, difference in dB": ("at least", 5.0),
     "seconds, ratio": ("at most", 1.0),
-    "farther from the target than doing nothing, %": ("at most", 3.0),
+    "farther from the target than doing nothing, %": ("at most", 1.0),
 }
 NOTES = """\
 Means over the drags with 95% bootstrap intervals. Distance: of the dragged keypoints, where the regressor finds them
