@@ -23,7 +23,9 @@ VERSION = 1
 MAX_FILE_BYTES = 512 * 2**20
 MAX_ELEMENTS = 2**27
 MAX_LEVELS = 1001
-TENSORS = {"bottlenecks": 4, "originals": 4, "corrections": 4, "sigmas": 1, "schedule": 1, "path": 3, "losses": 1, "mask": 3}
+TENSORS = {
+    "bottlenecks": 4, "originals": 4, "corrections": 4, "sigmas": 1, "schedule": 1, "path": 3, "losses": 1, "mask": 3,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

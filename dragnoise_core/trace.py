@@ -86,7 +86,8 @@ class Trace:
     ) -> DragEdit:
         """Return the edit of the bottlenecks found, each with its level's own, and of the corrections to x's schedule.
 
-        mask: [1, 1, H, W], 1 = may change; None = everything may. Raises DragNoiseError when one of them is not finite, or no gradient step stayed finite.
+        mask: [1, 1, H, W], 1 = may change; None = everything may. Raises DragNoiseError when one of them is not finite,
+        or no gradient step stayed finite.
         """
         bottlenecks, originals = (torch.cat(parts).float() for parts in zip(*found, strict=True))
         corrections = torch.cat(corrections or [x[:0]]).float()
