@@ -34,7 +34,8 @@ class DragNoiseInvert(io.ComfyNode):
                         min=0,
                         max=10,
                         optional=True,
-                        tooltip="Repeats every step this often, towards the exact inverse; each costs the time again.",
+                        tooltip="Repeats every step this many times, towards the exact inverse; each repetition takes "
+                        "the whole time again.",
                     ),
                     io.Boolean.Input(
                         "check",
@@ -47,7 +48,9 @@ class DragNoiseInvert(io.ComfyNode):
             ],
             outputs=[
                 io.Latent.Output(
-                    "noisy_latent", display_name="noisy latent", tooltip="The noise the picture came from."
+                    "noisy_latent",
+                    display_name="noisy latent",
+                    tooltip="The noise that the picture could have come from.",
                 ),
                 io.Sigmas.Output(
                     "sigmas", display_name="sigmas", tooltip="The noise levels left to sample, high to low."

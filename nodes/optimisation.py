@@ -39,7 +39,9 @@ class DragNoiseOptimize(io.ComfyNode):
                 io.Sigmas.Input("sigmas", tooltip="The noise levels left to sample; the latent is at the first."),
                 DragPointsType.Input("points", tooltip="What moves where."),
                 io.Mask.Input(
-                    "mask", optional=True, tooltip="1 where the picture may change; any size. Without it all of it may."
+                    "mask",
+                    optional=True,
+                    tooltip="1 where the picture may change; any size. Without a mask all of it may.",
                 ),
                 settings_input(),
                 *advanced(acceleration_input(), low_memory_input()),
@@ -48,8 +50,10 @@ class DragNoiseOptimize(io.ComfyNode):
                 DragEditType.Output(
                     "edit", display_name="edit", tooltip="The optimised bottlenecks and how they came about."
                 ),
-                io.String.Output("report", display_name="report", tooltip="How far each point moved and still is off."),
-                io.String.Output("json", display_name="json", tooltip="All that is known of the drag, for programs."),
+                io.String.Output(
+                    "report", display_name="report", tooltip="How far each point moved and how far off it still is."
+                ),
+                io.String.Output("json", display_name="json", tooltip="Everything known about the drag, for programs."),
             ],
             hidden=[io.Hidden.unique_id],
         )

@@ -20,8 +20,8 @@ class DragNoiseApply(io.ComfyNode):
             display_name="DragNoise Apply",
             category=CATEGORY,
             description="Puts an edit on a MODEL, for any sampler node: from the edit's noise level on, the U-Net's "
-            "middle block answers with the optimised output, for positive and negative prompts alike, and what keeps "
-            "background and look is added to the prediction.",
+            "middle block gives the optimised output, for positive and negative prompts alike, and the corrections "
+            "that keep background and look are added to the prediction.",
             inputs=[
                 io.Model.Input("model", tooltip="The same model as for the optimisation."),
                 DragEditType.Input("edit", tooltip="From DragNoise Optimize or DragNoise Load Edit."),
@@ -40,7 +40,7 @@ class DragNoiseApply(io.ComfyNode):
                     min=0,
                     max=1000,
                     optional=True,
-                    tooltip="Last steps that get nothing of the edit, beside the edit's own free steps.",
+                    tooltip="How many more of the last steps run without the edit, besides the edit's own free steps.",
                 ),
             ],
             outputs=[

@@ -13,8 +13,8 @@ class DragNoiseSettings(io.ComfyNode):
             node_id="DragNoiseSettings",
             display_name="DragNoise Settings",
             category=CATEGORY,
-            description="How a drag is done, for DragNoise Edit and DragNoise Optimize. What stands here is what is "
-            "used; without this node they use the preset default.",
+            description="How a drag is done, for DragNoise Edit and DragNoise Optimize. The values shown here are the "
+            "values used; without this node they use the preset default.",
             inputs=[preset_input(), *(setting_input(name) for name in SETTINGS)],
             outputs=[
                 DragSettingsType.Output(

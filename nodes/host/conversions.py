@@ -1,4 +1,4 @@
-"""What crosses the border between the host and the core: pictures, masks, latents; here and nowhere else."""
+"""Conversions between the host and the core: pictures, masks, latents; here and nowhere else."""
 
 import math
 from dataclasses import replace
@@ -15,7 +15,7 @@ from ...dragnoise_core.inversion import InversionPath
 from ...dragnoise_core.points import DragPoints
 from .files import stored_file
 
-# Rides along in the LATENT of an inversion: its latents at every level, [k + 1, 1, C, h, w], model units, on the CPU.
+# Key in the LATENT of an inversion under which its latents at every level are: [k + 1, 1, C, h, w], model units, CPU.
 PATH = "dragnoise_path"
 CELL = 8  # picture pixels to a cell of the latent
 VAE_REMEDY = "use another VAE, or start ComfyUI with --fp32-vae"
@@ -52,8 +52,8 @@ def decoded(vae, latent: Tensor) -> Tensor:
 def latent_samples(latent: dict[str, Any], model) -> Tensor:
     """Return the samples of a LATENT of one picture, [1, C, h, w], as the host scales them.
 
-    Raises DragNoiseError for several pictures and for latents of another kind of model. An inpainting mask that
-    rides along in the LATENT is left behind: it would change the sampling.
+    Raises DragNoiseError for several pictures and for latents of another kind of model. An inpainting mask in
+    the LATENT is dropped: it would change the sampling.
     """
     samples = latent["samples"]
     channels = model.get_model_object("latent_format").latent_channels
@@ -70,7 +70,7 @@ def latent_samples(latent: dict[str, Any], model) -> Tensor:
 
 
 def fitting_path(path: InversionPath | None, latent: Tensor, sigmas: Tensor) -> InversionPath | None:
-    """Return the path of the inversion that ended in `latent`, on its device; None for none, or another's.
+    """Return the path if it is of the inversion that ended in `latent`, on that one's device; else None.
 
     A LATENT that other nodes have worked on may carry a path that is no longer its own.
     """

@@ -1,4 +1,4 @@
-"""Link types, and the inputs that are alike in several nodes."""
+"""Link types, and the inputs that several nodes share."""
 
 import math
 from dataclasses import asdict
@@ -16,9 +16,9 @@ DragEditType = io.Custom("DRAG_EDIT")
 DragSettingsType = io.Custom("DRAG_SETTINGS")
 CUSTOM = "custom"
 STEPS = {"learning_rate": 0.001, "background": 0.01, "warp": 0.05}  # of the arrows in the browser
-# What the inputs say; there is one for every field of OptimisationConfig.
+# The inputs' tooltips, one for every field of OptimisationConfig.
 SETTINGS = {
-    "iterations": "Gradient steps in all, at most.",
+    "iterations": "The most gradient steps to take in all.",
     "learning_rate": "Size of the gradient steps. Higher moves the points faster and disturbs the picture more.",
     "mask_weight": "How strongly the drag holds everything outside the mask still; 0 leaves the mask to background.",
     "drag_steps": "Denoising steps that are optimised, each with its share of the iterations; the paper's is 1.",
@@ -29,16 +29,17 @@ SETTINGS = {
     "step_length": "How far ahead of a point its patch should appear, in cells of two pixels.",
     "stop_distance": "A point nearer to its target than this has arrived, in cells of two pixels.",
     "propagation": "What later steps get: the optimised bottleneck (replace) or the difference that was made (delta).",
-    "free_steps": "The last steps, which get nothing of the edit: more detail returns, less of the drag stays.",
+    "free_steps": "How many of the last steps run without the edit: more detail returns, less of the drag stays.",
     "descent": "Adam, or normalised gradient descent, which leaves alone what the drag does not touch.",
-    "background": "Places that change less than this, in deviations of its latent, return to the unedited picture, "
-    "and so does all that is outside the mask. More leaves more of the picture as it was; 0 turns it off, "
-    "and in DragNoise Edit also the keeping of the picture's own pixels.",
-    "warp": "How much of its look the result takes from the picture itself, warped along the motion, up to 1; "
-    "DragNoise Optimize, which has no picture, warps its latent, which is softer.",
-    "bottleneck_change": "What the change of the bottleneck is held to, in the bottleneck's own size; 0 lets it grow.",
+    "background": "Places that change less than this, in standard deviations of the latent, return to the unedited "
+    "picture, and so does everything outside the mask. Higher leaves more of the picture as it was; 0 turns it off, "
+    "and in DragNoise Edit also stops keeping the picture's own pixels.",
+    "warp": "How much of its look the result takes from the picture warped along the motion, up to 1. DragNoise "
+    "Optimize has no picture and warps its latent instead, which is softer.",
+    "bottleneck_change": "The largest change of the bottleneck, relative to the bottleneck's own size; 0 sets no "
+    "limit.",
     "supervision": "What is compared: patches at the points, in whole cells, as published, or dense, every place: "
-    "those near a handle move with it, and more around points that move as one body.",
+    "what is near a handle moves with it, and more moves around points that move as one body.",
 }
 
 
@@ -50,29 +51,29 @@ def advanced(*inputs: io.Input) -> list[io.Input]:
 
 
 def acceleration_input() -> io.Input:
-    """The choice between CUDA graphs and Python, alike in every node that runs the model."""
+    """Return the choice between CUDA graphs and Python, the same in every node that runs the model."""
     return io.Combo.Input(
         "acceleration",
         options=list(ACCELERATIONS),
         default="auto",
         optional=True,
-        tooltip="auto: CUDA graphs where they can be captured: several times faster on an NVIDIA GPU, the first time "
-        "slower. eager: without. cudagraph: with, or an error that says why not.",
+        tooltip="auto: CUDA graphs where they can be captured: several times faster on an NVIDIA GPU, slower only the "
+        "first time. eager: never. cudagraph: always, or an error that says why not.",
     )
 
 
 def low_memory_input() -> io.Input:
-    """The choice of less memory, alike in every node that drags."""
+    """Return the choice of less memory, the same in every node that drags."""
     return io.Boolean.Input(
         "low_memory",
         default=False,
         optional=True,
-        tooltip="Keeps less in memory for every gradient step and computes it again: slower, for small GPUs.",
+        tooltip="Keeps less in memory during a gradient step and computes it again: slower, for small GPUs.",
     )
 
 
 def schedule_inputs() -> list[io.Input]:
-    """The two inputs that choose the schedule, alike in every node that inverts."""
+    """Return the two inputs that choose the schedule, the same in every node that inverts."""
     return [
         io.Int.Input("steps", default=50, min=1, max=500, tooltip="DDIM steps of the whole schedule; 50 as published."),
         io.Float.Input(
@@ -81,20 +82,21 @@ def schedule_inputs() -> list[io.Input]:
             min=0.05,
             max=1.0,
             step=0.01,
-            tooltip="How far back to go: the part of the steps inverted and sampled again. More can change more.",
+            tooltip="How far back to go: the share of the steps that is inverted and sampled again. Higher can change "
+            "more.",
         ),
     ]
 
 
 def settings_input() -> io.Input:
-    """The link to a Settings node, alike in every node that drags."""
+    """Return the link to a Settings node, the same in every node that drags."""
     return DragSettingsType.Input(
         "settings", optional=True, tooltip="From DragNoise Settings. Without it the preset default is used."
     )
 
 
 def preset_input() -> io.Input:
-    """The choice of the preset, with the values that the browser fills into the other widgets."""
+    """Return the choice of the preset, with the values that the browser fills into the other widgets."""
     entry = io.Combo.Input(
         "preset",
         options=["default", *(name for name in PRESETS if name != "default"), CUSTOM],
@@ -106,7 +108,7 @@ def preset_input() -> io.Input:
 
 
 def setting_input(name: str) -> io.Input:
-    """The input for one setting."""
+    """Return the input for one setting."""
     shared = {"default": getattr(PRESETS["default"], name), "optional": True, "tooltip": SETTINGS[name]}
     if name in CHOICES:
         return io.Combo.Input(name, options=list(CHOICES[name]), **shared)
@@ -117,9 +119,10 @@ def setting_input(name: str) -> io.Input:
 
 
 def read_settings(name: str, values: dict[str, Any]) -> OptimisationConfig:
-    """Return the settings of a preset, or under "custom" of `values`; what is not among them is as in the preset.
+    """Return a preset's settings, or `values` if it is "custom"; what is not among these is as in the preset default.
 
-    Raises DragNoiseError for values out of range, and for one that is not the preset's: what a widget shows is used.
+    Raises DragNoiseError for values out of range, and for one that differs from the preset's, since what a widget shows
+    is what is used.
     """
     if name == CUSTOM:
         return preset("default", **values)
@@ -136,7 +139,7 @@ def read_settings(name: str, values: dict[str, Any]) -> OptimisationConfig:
 
 
 def picker_input(name: str, widget: str, optional: bool, tooltip: str) -> io.Input:
-    """A string that the browser's point picker writes."""
+    """Return a string input that the browser's point picker writes."""
     entry = io.String.Input(name, default="", optional=optional, tooltip=tooltip)
     # Not `widget_type`: that would change the socket's type, and links from other nodes' strings would be refused.
     entry.extra_dict = {"widgetType": widget}

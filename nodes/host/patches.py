@@ -1,4 +1,4 @@
-"""MODELs that carry something: an edit, or a block's repeated output. By the host's own patch points."""
+"""MODELs that carry an edit or repeat a block's output, through the host's own patch points."""
 
 from dataclasses import replace
 
@@ -17,8 +17,8 @@ RESIDUAL = "dragnoise_residual"
 def apply_edit(model, edit: DragEdit, strength: float = 1.0):
     """Return a clone of `model` that decodes the edit's bottleneck at the noise levels where the edit acts.
 
-    Works by the host's own patch points, so that any sampler, guidance and other patches go with it. Every row of a
-    batch gets the same, whatever its prompt; the edit's corrections are added to what the guidance makes of them.
+    It works through the host's own patch points, together with any sampler, guidance and other patches. Every row of a
+    batch gets the same, whatever its prompt; the edit's corrections are added after guidance.
     Raises DragNoiseError during sampling when the shapes do not fit.
     """
     clone = model.clone()
@@ -52,15 +52,15 @@ def apply_edit(model, edit: DragEdit, strength: float = 1.0):
 
 
 def with_free_steps(edit: DragEdit, more: int) -> DragEdit:
-    """Return the edit with so many more free steps."""
+    """Return the edit with `more` additional free steps."""
     return replace(edit, config=replace(edit.config, free_steps=edit.config.free_steps + more))
 
 
 def replace_block(model, block: str, index: int, start: float, stop: float):
-    """Return a clone of `model` that repeats a block's output from `start` to `stop` percent of the sampling.
+    """Return a clone of `model` that repeats a block's output from `start` to `stop`, shares of the sampling, 0 to 1.
 
     Blocks are seen through the host's patches: an input block's output before it goes to skip and next block, the
-    middle's and an output block's where the next output block receives it. What is remembered ends with the run.
+    middle's and an output block's where the next output block receives it. The end of a run forgets all.
     """
     unet = model.get_model_object("diffusion_model")
     counts = {"middle": 1, "input": len(unet.input_blocks), "output": len(unet.output_blocks) - 1}

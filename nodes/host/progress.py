@@ -1,4 +1,4 @@
-"""What a person sees of a long node: a bar, the current picture with the points over it, then a report."""
+"""What a person sees while a long node runs: a bar and the current picture with the points over it; then a report."""
 
 import json
 import time
@@ -16,14 +16,14 @@ from ...dragnoise_core.edit import DragEdit
 from ...dragnoise_core.points import DragPoints
 from ...dragnoise_core.progress import Progress
 
-PREVIEW_SECONDS = 0.7  # A preview of the optimisation runs the decoder's end once more: not at every step.
+PREVIEW_SECONDS = 0.7  # A preview of the optimisation runs the rest of the decoder as well: not at every step.
 
 
 class NodeProgress:
     """A core callback that moves the node's bar at every step and cancels when the host is told to stop.
 
-    total: steps of all phases that will report. points: drawn over the preview, with the path tracked so far, which
-    the point picker is told as well. node_id: the node's, for the picker. picker_size: width and height of the
+    total: steps of all phases that will report. points: drawn over the preview with the path tracked so far, which
+    also goes to the point picker. node_id: the node's, for the picker. picker_size: width and height of the
     picture that the picker shows, where the points are on one that was padded at its right and bottom.
     """
 
@@ -50,9 +50,9 @@ class NodeProgress:
         self.before += steps
 
     def finish(self, points: DragPoints, path: Tensor, picture: Image.Image | None = None) -> None:
-        """Fill the bar, where phases had less to do than they might have had, and leave the finished picture.
+        """Fill the bar, in case phases ended early, and leave the finished picture in the node.
 
-        picture: with `points` and `path` over it it stays in the node; without one the last step's picture does.
+        picture: shown with `points` and `path` over it; without one, the last step's picture is.
         """
         if picture is None and self.previewer and self.last_denoised is not None:
             picture = self._picture(self.last_denoised)
@@ -73,7 +73,7 @@ class NodeProgress:
             if progress.points is not None:
                 path = path_text(torch.stack(self.path), *self.picker_size)
                 send(self.node_id, "dragnoise_path", {"node": self.node_id, "path": path})
-        # The levels that an optimisation walks after its last gradient step count from the schedule's beginning.
+        # Sampling that follows the last gradient step of an optimisation counts from the schedule's beginning.
         self.done = max(self.done, self.before + progress.step)
         self.bar.update_absolute(self.done, preview=preview)
 
@@ -101,7 +101,7 @@ def path_text(path: Tensor, width: int, height: int) -> str:
 
 
 def edit_ui(edit: DragEdit, report: str, points: DragPoints) -> dict[str, tuple[str, ...]]:
-    """Return what the browser gets to see: the report, and for the picker the path over the picture of `points`."""
+    """Return what the browser shows: the report and, in the picker, the path over the picture of `points`."""
     path = path_text(edit.path, points.width, points.height)
     return {"text": (report,), "dragnoise_path": (path,)}
 

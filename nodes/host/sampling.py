@@ -1,4 +1,4 @@
-"""The core inside the host's own sampling path: its guider, loading, hooks and conditioning, our loop."""
+"""The core inside the host's own sampling: its guider, loading, hooks and conditioning around our loop."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -27,13 +27,13 @@ from .resident_weights import check_weights, told_what_to_do
 TRAINING_STEPS = 1000
 # Set in a model's transformer options by DragNoise Apply.
 EDITED = "dragnoise_edited"
-# Wrappers of other nodes that skip or compile the U-Net: what is listened to must run, and run as Python.
+# Wrappers of other nodes that skip or compile the U-Net: to be listened to, it must run, and as Python.
 SKIPPED_WRAPPERS = ("torch.compile", "easycache", "lazycache")
 # The decoder's activations stay in memory until the backward pass; the host's estimate is for inference.
 MEMORY_FACTOR = 3
 
 Body = Callable[[Any, Tensor, Tensor], Any]
-# Makes a SplitUNet of the guider and what the host gives a sampler; what must stay meanwhile goes onto the stack.
+# Makes a SplitUNet from the guider and what the host gives a sampler; what must outlive it goes onto the stack.
 Adapter = Callable[[Any, dict, ExitStack], Any]
 
 
@@ -75,7 +75,7 @@ def check_kind(model) -> None:
             f"{TRAINING_STEPS} are needed: leave out the LCM sampling node."
         )
     config = model.model.model_config
-    # Not getattr: newer hosts have no such setting and tell the log that somebody asked for it.
+    # Not getattr: newer hosts lack this setting and log that somebody asked for it.
     scaled = vars(config).get("scaled_fp8") is not None and config.optimizations.get("fp8")
     if scaled or any(map(_multiplies_in_fp8, unet.modules())):
         raise DragNoiseError(f"{name} multiplies in fp8, which has no gradient; load it without the fp8 matrix option.")
@@ -145,7 +145,7 @@ def drag_with(
 ) -> Any:
     """As `invert_with`, on a ComfySplitUNet, with room in memory for the backward pass.
 
-    gradient: the body needs one, so the decoder's weights stay in the GPU's memory from beginning to end.
+    gradient: the body needs one, so the decoder's weights stay in GPU memory throughout.
     """
 
     def adapter(guider, extra_args: dict, stay: ExitStack) -> ComfySplitUNet:
@@ -156,7 +156,7 @@ def drag_with(
 
 
 def runs_plainly(model, positive) -> bool:
-    """Return whether `drag_with` may run the model without the host's guider: nothing takes part but one prompt."""
+    """Return whether `drag_with` may run the model without the host's guider, as nothing but one prompt takes part."""
     return is_plain(_listenable(model), positive)
 
 
@@ -167,10 +167,10 @@ def _with_room(model):
 
 
 def _reserve_for_backward(executor, model, noise_shape, *arguments, **others):
-    """Let the host load the model once, with room as for a batch MEMORY_FACTOR times as large.
+    """Let the host load the model once, with room for a batch MEMORY_FACTOR times as large.
 
-    It unloads other models for that, and keeps back some of this one's weights, unless it has dynamic VRAM: then all
-    weights yield to whatever is computed, but for those that are pinned.
+    For that it unloads other models and keeps some of this one's weights off the GPU. With dynamic VRAM, all weights
+    but the pinned ones make room for whatever is computed anyway.
     """
     return executor(model, [MEMORY_FACTOR * noise_shape[0], *noise_shape[1:]], *arguments, **others)
 
@@ -224,7 +224,7 @@ class CoreSampler(comfy.samplers.Sampler):
 
 
 def _listenable(model):
-    """Return a clone whose U-Net runs every time and as Python. Both hold the same graphs."""
+    """Return a clone whose U-Net always runs, and as Python. Both hold the same graphs."""
     HeldGraphs.of(model)
     clone = model.clone()
     for wrappers in clone.wrappers.values():
@@ -236,7 +236,7 @@ def _listenable(model):
 def _run_core(
     model, positive, samples, sigmas, adapter: Adapter, body: Body, speed: Speed, entry: Entry | None, gradient=False
 ) -> Any:
-    """Run the body on a PlainComfyUNet, as fast as it can be, where it does the same, else on the adapter."""
+    """Run the body on a PlainComfyUNet, as fast as possible, where that does the same; else on the adapter."""
     held, plain = HeldGraphs.of(model), is_plain(model, positive)
     shape = list(samples.shape)
     room = model.model.memory_required([(MEMORY_FACTOR if gradient else 1) * shape[0], *shape[1:]])
