@@ -371,18 +371,25 @@ def test_a_preview_beside_the_picker_brings_the_picture_before_any_point(host):
 
 
 def test_removing_the_node_releases_everything(host):
-    _, points = host.with_picture()
-    host.js("(id) => app.graph.remove(app.graph.getNodeById(id))", points)
-    host.page.wait_for_function("() => !document.querySelector('.dragnoise-picker')")
     host.js(
         """() => {
-            window.looked = 0;
-            const root = stages.at(-1).surface.parentElement;
-            Object.defineProperty(root, "isConnected", { get: () => (looked += 1) > 0 });
+            window.looking = new Set();
+            const { setInterval, clearInterval } = window;
+            window.setInterval = (...rest) => {
+                const id = setInterval(...rest);
+                if (new Error().stack.includes("node_picker.js")) looking.add(id);
+                return id;
+            };
+            window.clearInterval = (id) => {
+                looking.delete(id);
+                clearInterval(id);
+            };
         }"""
     )
-    host.page.wait_for_timeout(700)
-    assert host.js("() => looked") == 0
+    _, points = host.with_picture()
+    assert host.js("() => looking.size") == 1
+    host.js("(id) => app.graph.remove(app.graph.getNodeById(id))", points)
+    host.page.wait_for_function("() => !looking.size && !document.querySelector('.dragnoise-picker')")
 
 
 def test_screenshot(host, screenshots):

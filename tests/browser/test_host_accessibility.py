@@ -3,7 +3,7 @@
 import pytest
 from test_accessibility import audit
 
-AXE_SETTLES = 400  # ms that the host's colours take to change
+COLOURS_REST = "() => !document.getAnimations().some((animation) => animation instanceof CSSTransition)"
 
 
 def test_an_audit_finds_nothing_in_any_of_the_hosts_themes(host):
@@ -15,7 +15,8 @@ def test_an_audit_finds_nothing_in_any_of_the_hosts_themes(host):
     try:
         for theme in themes:
             host.js(set_theme, theme)
-            host.page.wait_for_timeout(AXE_SETTLES)
+            host.frame()
+            host.page.wait_for_function(COLOURS_REST)
             audit(host, theme)
     finally:
         host.js(set_theme, "dark")
