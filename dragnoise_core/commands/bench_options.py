@@ -80,7 +80,7 @@ def _add_dragbench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="demo", help="as for `dragnoise edit` (default: %(default)s)")
     parser.add_argument("--model-config", metavar="DIR", help="as for `dragnoise edit`")
     parser.add_argument("--prompt", help="for all samples (default: their own; the demo model needs scene kinds)")
-    _add_schedule(parser)
+    add_schedule(parser)
     parser.add_argument("--seed", type=int, default=0, help="torch's seed, set before every sample (default: 0)")
     parser.add_argument("--fresh", action="store_true", help="drag finished samples again")
     parser.add_argument("--evaluate", action="store_true", help="only evaluate what is in --out, whoever made it")
@@ -120,7 +120,7 @@ def _add_scenes(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed, other drags (default: %(default)s)")
     parser.add_argument("--count", type=int, default=96, help="drags; multiples of 96 are balanced (default: 96)")
-    _add_schedule(parser)
+    add_schedule(parser)
     parser.add_argument("--side", type=int, default=256, help="of the pictures, in pixels (default: %(default)s)")
     parser.add_argument("--out", metavar="DIR", help="folder for tables, the rows of all drags and a contact sheet")
     parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
@@ -133,7 +133,8 @@ def _add_scenes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="report as JSON")
 
 
-def _add_schedule(parser: argparse.ArgumentParser) -> None:
+def add_schedule(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose the DDIM schedule."""
     parser.add_argument("--steps", type=int, default=50, help="DDIM steps of the whole schedule (default: %(default)s)")
     parser.add_argument(
         "--strength", type=float, default=0.7, help="part of it to invert, above 0 to 1 (default: %(default)s)"

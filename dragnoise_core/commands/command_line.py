@@ -7,7 +7,7 @@ from functools import cache
 from typing import NoReturn
 
 from ..errors import DragNoiseError, printable, quoted
-from .bench_options import add_bench
+from .bench_options import add_bench, add_schedule
 from .streams import Tolerant
 
 REFUSED, INTERRUPTED = 2, 130
@@ -108,10 +108,7 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
         "without transparency, what is white",
     )
     parser.add_argument("--preset", default="default", help="paper or default (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=50, help="DDIM steps of the whole schedule (default: %(default)s)")
-    parser.add_argument(
-        "--strength", type=float, default=0.7, help="part of it to invert, above 0 to 1 (default: %(default)s)"
-    )
+    add_schedule(parser)
     parser.add_argument("--iterations", type=int, help="gradient steps at most (default: the preset's)")
     parser.add_argument("--lr", type=float, help="learning rate (default: the preset's)")
     parser.add_argument("--process", metavar="FILE.gif", help="write the drag as it happens")

@@ -71,8 +71,8 @@ def paint(canvas: Canvas, p: dict[str, Tensor]) -> None:
     paint_body(canvas, head, fur, cream)
     for side in ("left", "right"):
         paint_ear(canvas, head, spots[side + "_ear_tip"], side, fur)
-    outline = paint_head(canvas, head, fur)
-    paint_muzzle(canvas, head, spots, p, fur, cream, outline)
+    paint_head(canvas, head, fur)
+    paint_muzzle(canvas, head, spots, p, fur, cream)
     for side in ("left", "right"):
         paint_eye(canvas, head, spots[side + "_eye"], p, fur)
 
@@ -110,8 +110,8 @@ def paint_ear(canvas: Canvas, head: Ball, tip: Spot, side: str, fur: Tensor) -> 
     canvas.paint(ear + 0.10 * unit, mix(fur * 0.75, pink, 0.4 + 0.45 * facing), softness=0.02)
 
 
-def paint_head(canvas: Canvas, head: Ball, fur: Tensor) -> Tensor:
-    """Paint skull, cheeks and stripes; return their outline, a signed distance."""
+def paint_head(canvas: Canvas, head: Ball, fur: Tensor) -> None:
+    """Paint skull, cheeks and stripes."""
     x, y = head.upright(canvas)
     skull = ellipse(x, y, head.radius_x, head.radius_y)
     cheeks = ellipse(
@@ -133,11 +133,10 @@ def paint_head(canvas: Canvas, head: Ball, fur: Tensor) -> Tensor:
             front, back = head.spot(side * 1.02, latitude - 0.04), head.spot(side * 1.42, latitude + 0.04)
             stripe = capsule(canvas.x, canvas.y, front.x, front.y, back.x, back.y, 0.030 * head.radius_x)
             canvas.paint(torch.maximum(stripe, outline), fur * 0.62, 0.7, softness=0.012)
-    return outline
 
 
-def paint_muzzle(canvas: Canvas, head: Ball, spots: dict[str, Spot], p, fur, cream, outline: Tensor) -> None:
-    """Paint muzzle, nose, mouth and whiskers. outline: the head's, as `paint_head` returns it."""
+def paint_muzzle(canvas: Canvas, head: Ball, spots: dict[str, Spot], p, fur, cream) -> None:
+    """Paint muzzle, nose, mouth and whiskers."""
     unit = head.radius_x
     opening = p["mouth_open"]
     pad_spot = head.spot(0.0, -0.42, 1.06)
