@@ -63,3 +63,18 @@ def no_warning_of_the_hosts():
     yield blame
     logging.getLogger().removeHandler(blame)
     assert not blame.found
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """The folder of `host`."""
+    return tmp_path_factory.mktemp("host")
+
+
+@pytest.fixture(scope="module")
+def host(base):
+    """A running server with the pack."""
+    from real_host import RealHost
+
+    with RealHost(base) as running:
+        yield running

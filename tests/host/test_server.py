@@ -3,89 +3,19 @@
 import json
 import math
 import re
-import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
-from dragnoise_pack.dragnoise_core.configuration import preset
 from dragnoise_pack.dragnoise_core.demo.loader import load_keypoint_regressor
 from dragnoise_pack.dragnoise_core.demo.scenes.drags import drag_points, example_drags
 from dragnoise_pack.dragnoise_core.drawing import to_tensor
 from find_host import PACK
 from PIL import Image
-from real_host import RealHost, Refused
+from real_host import Refused
+from usual_graph import SIDE, USUAL, failing, graph, numbers, points, without_edit
 
-SIDE = 64
 INTERFACE = Path(__file__).parent / "node_interface.json"
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return tmp_path_factory.mktemp("host")
-
-
-@pytest.fixture(scope="module")
-def host(base):
-    with RealHost(base) as running:
-        yield running
-
-
-def points(*pairs, side=SIDE):
-    pairs = [{"handle": list(handle), "target": list(target)} for handle, target in pairs]
-    return json.dumps({"version": 1, "width": side, "height": side, "pairs": pairs})
-
-
-USUAL = points(((20, 20), (40, 26)))
-
-
-def graph(text=USUAL, iterations=6, family="sd15", **changes):
-    """Return the step-by-step graph on a small random model; `changes` replace inputs of nodes, as node__input."""
-    nodes = {
-        "model": ("DragNoiseTestingModel", {"family": family, "seed": 0}),
-        "image": ("DragNoiseTestingImage", {"width": SIDE, "height": SIDE, "count": 1}),
-        "encode": ("VAEEncode", {"pixels": ["image", 0], "vae": ["model", 1]}),
-        "invert": (
-            "DragNoiseInvert",
-            {
-                "model": ["model", 0],
-                "positive": ["model", 2],
-                "latent": ["encode", 0],
-                "steps": 10,
-                "strength": 0.7,
-                "check": True,
-            },
-        ),
-        "points": ("DragNoisePoints", {"points": text, "image": ["image", 0]}),
-        "optimize": (
-            "DragNoiseOptimize",
-            {
-                "model": ["model", 0],
-                "positive": ["model", 2],
-                "latent": ["invert", 0],
-                "sigmas": ["invert", 1],
-                "points": ["points", 0],
-                "settings": ["settings", 0],
-            },
-        ),
-        "settings": ("DragNoiseSettings", {"preset": "custom", **asdict(preset("paper", iterations=iterations))}),
-        "sample": (
-            "DragNoiseSample",
-            {
-                "model": ["model", 0],
-                "positive": ["model", 2],
-                "latent": ["invert", 0],
-                "sigmas": ["invert", 1],
-                "edit": ["optimize", 0],
-            },
-        ),
-        "measure": ("DragNoiseTestingMeasure", {"latent": ["sample", 0]}),
-    }
-    for name, value in changes.items():
-        node, _, entry = name.partition("__")
-        nodes[node][1][entry] = value
-    return nodes
 
 
 def test_every_node_is_registered_as_agreed(host):
@@ -153,11 +83,6 @@ def test_an_edit_step_by_step(host, family):
     assert unedited.outputs["measure"]["text"] != run.outputs["measure"]["text"]
 
 
-def without_edit(nodes):
-    del nodes["sample"][1]["edit"]
-    return nodes
-
-
 def test_moving_a_point_leaves_the_inversion_in_the_cache(host):
     host.run(graph())
     run = host.run(graph(points(((20, 20), (44, 26)))))
@@ -168,30 +93,6 @@ def test_moving_a_point_leaves_the_inversion_in_the_cache(host):
 def test_nothing_runs_again_when_nothing_changed(host):
     host.run(graph())
     assert host.run(graph()).started == []
-
-
-BAD_POINTS = {
-    "": "no point pair",
-    "[]": "no point pair",
-    "{": "not JSON",
-    points(((20, 20), (40, 26)), ((5, 5), (200, 5))): "outside the picture of 64 x 64",
-    points(((20, 20), (40, 26))).replace("40", "NaN"): "target of pair 1",
-    '{"version":1,"width":64,"height":64,"pairs":[{"handle":[1,1],"target":null}]}': "pair 1 has no target",
-    '{"version":9,"width":64,"height":64,"pairs":[]}': "version 9",
-    points(*[((1, 1), (2, 2))] * 65): "65 point pairs; at most 64",
-    "[" * 70000: "over 64 KiB",
-}
-
-
-@pytest.mark.parametrize("text", BAD_POINTS, ids=lambda text: BAD_POINTS[text][:20])
-def test_malformed_points_are_refused_before_the_queue_runs(host, text):
-    with pytest.raises(Refused, match=BAD_POINTS[text]):
-        host.run(graph(text))
-
-
-def test_track_strings_outside_a_linked_picture_are_refused_by_the_node(host):
-    run = host.run(graph("[[[20, 20], [30, 30], [400, 26]]]"))
-    assert "target of pair 1 is (400, 26), outside the picture of 64 x 64" in run.error["exception_message"]
 
 
 def test_cancel_stops_within_a_step_and_the_next_prompt_runs(host):
@@ -283,10 +184,6 @@ def test_a_generated_picture_needs_no_inversion(host):
     assert numbers(finished) == pytest.approx(numbers(run), rel=1e-5)
 
 
-def numbers(run, node="measure"):
-    return [float(value) for value in run.outputs[node]["text"][0].split(") ")[1].split()]
-
-
 def test_frames_go_from_the_unedited_picture_to_the_edit(host):
     nodes = graph()
     inputs = {**nodes["sample"][1], "vae": ["model", 1], "count": 3}
@@ -330,38 +227,6 @@ def test_points_follow_the_drag_before(host):
         kept = [target - handle for handle, target in zip(first["handle"], first["target"], strict=True)]
         assert kept == pytest.approx([4 * across, 2 * down], abs=0.11), "the target moves along"
         assert second["handle"] == pytest.approx([5 * across, 6 * down]), "it has no match there"
-
-
-def test_a_folder_gives_each_picture_with_its_points_and_is_refused_by_name(tmp_path):
-    folder = tmp_path / "input" / "photos"
-    folder.mkdir(parents=True)
-    for name, size in (("b", (80, 40)), ("a", (64, 64))):
-        Image.new("RGB", size, (0, 0, 0)).save(folder / f"{name}.png")
-        (folder / f"{name}.json").write_text(f"[[[5, 6], [{size[0] - 1}, 7]]]")
-    nodes = {
-        "load": ("DragNoiseLoadFolder", {"folder": "photos"}),
-        "drawn": ("DragNoiseOverlay", {"image": ["load", 0], "points": ["load", 1]}),
-        "save": ("SaveImage", {"images": ["drawn", 0], "filename_prefix": ["load", 2]}),
-    }
-    with RealHost(tmp_path) as host:
-        files = [(file["subfolder"], file["filename"]) for file in host.run(nodes).outputs["save"]["images"]]
-        assert files == [("photos", "a_00001_.png"), ("photos", "b_00001_.png")]
-        for name, width in (("a", 64), ("b", 80)):
-            drawn = Image.open(tmp_path / "output" / "photos" / f"{name}_00001_.png").convert("RGB")
-            red, _, blue = drawn.getpixel((width - 1, 7))
-            assert drawn.width == width and blue > red + 60, "each picture has its own target"
-        (folder / "a.json").write_text("[[[5, 6], [99, 7]]]")
-        assert "a.json: target of pair 1 is (99, 7), outside" in failing(host, nodes)
-        (folder / "a.json").unlink()
-        for name, reason in (
-            ("photos", "a.png has no points"),
-            ("../photos", "outside"),
-            (".", "outside"),
-            ("no", "no pictures"),
-        ):
-            nodes["load"][1]["folder"] = name
-            with pytest.raises(Refused, match=reason):
-                host.run(nodes)
 
 
 def test_overlay_and_blank_stage(host):
@@ -498,85 +363,6 @@ def test_targets_reached_at_once_change_nothing(host):
     assert numbers(run) == pytest.approx(numbers(host.run(without_edit(nodes))), rel=1e-6)
 
 
-def failing(host, nodes):
-    run = host.run(nodes)
-    assert run.error is not None, "this should have been refused"
-    return run.error["exception_message"]
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"settings__stop_distance": 0.1}, "choose a value from 0.5"),
-        ({"settings__preset": "fast"}, "preset is 'fast'"),
-        ({"settings__preset": "default"}, "set preset to 'custom' to use"),
-    ],
-)
-def test_settings_are_refused_before_anything_runs(host, change, reason):
-    with pytest.raises(Refused) as refused:
-        host.run(graph(**change))
-    assert reason in str(refused.value)
-
-
-KARRAS = ("KarrasScheduler", {"steps": 5, "sigma_max": 700.0, "sigma_min": 0.1, "rho": 7.0})
-NO_LEVELS = ("BasicScheduler", {"model": ["model", 0], "scheduler": "normal", "steps": 9, "denoise": 0.0})
-OTHER_LEVELS = ("BasicScheduler", {"model": ["model", 0], "scheduler": "karras", "steps": 9, "denoise": 1.0})
-SMALL = {
-    "small": ("DragNoiseTestingImage", {"width": SIDE, "height": SIDE, "count": 1}),
-    "encoded": ("VAEEncode", {"pixels": ["small", 0], "vae": ["model", 1]}),
-}
-# What is refused: nodes beside the usual graph's, its inputs that are replaced, and what the sentence says.
-REFUSALS = {
-    "empty mask": (
-        {"solid": ("SolidMask", {"value": 0.0, "width": 30, "height": 30})},
-        {"optimize__mask": ["solid", 0]},
-        "the mask is empty",
-    ),
-    "two pictures": ({}, {"image__count": 2}, "holds 2 pictures"),
-    "sixteen channels": (
-        {"empty": ("EmptySD3LatentImage", {"width": SIDE, "height": SIDE, "batch_size": 1})},
-        {"invert__latent": ["empty", 0]},
-        r"\[1, 4, height, width\]",
-    ),
-    "foreign levels": ({"levels": KARRAS}, {"optimize__sigmas": ["levels", 0]}, "the sigmas go from 700.000"),
-    "no levels to drag at": ({"levels": NO_LEVELS}, {"optimize__sigmas": ["levels", 0]}, "at least two noise levels"),
-    "no levels to sample": ({"levels": NO_LEVELS}, {"sample__sigmas": ["levels", 0]}, "at least two noise levels"),
-    "other levels": (
-        {"levels": OTHER_LEVELS},
-        {"sample__sigmas": ["levels", 0]},
-        "sample with the schedule that the edit was made with",
-    ),
-    "an edit twice": (
-        {"apply": ("DragNoiseApply", {"model": ["model", 0], "edit": ["optimize", 0]})},
-        {"sample__model": ["apply", 0]},
-        "carries an edit already",
-    ),
-    "another size": (SMALL, {"image__width": 128, "sample__latent": ["encoded", 0]}, r"64 x 2 x 4.*64 x 2 x 2"),
-}
-
-
-@pytest.mark.parametrize(("added", "changes", "reason"), REFUSALS.values(), ids=REFUSALS)
-def test_refusals_name_the_reason(host, added, changes, reason):
-    assert re.search(reason, failing(host, graph(**changes) | added))
-
-
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ("transformer", "no picture U-Net"),
-        ("continuous", "continuous schedule"),
-        ("lcm", "50 noise levels"),
-        ("scaled fp8", "multiplies in fp8"),
-    ],
-)
-def test_models_that_cannot_be_dragged_are_refused_by_name(host, how, message):
-    nodes = graph(model__seed=7)
-    nodes["refused"] = ("DragNoiseTestingRefused", {"model": ["model", 0], "how": how})
-    for name in ("invert", "optimize", "sample"):
-        nodes[name][1]["model"] = ["refused", 0]
-    assert message in failing(host, nodes)
-
-
 def test_block_replacement(host):
     nodes = without_edit(graph())
     del nodes["optimize"], nodes["points"]
@@ -589,44 +375,3 @@ def test_block_replacement(host):
     assert len(found) == 4
     nodes["replace"][1]["index"] = 11
     assert "choose an index from 0 to" in failing(host, nodes)
-
-
-def test_saved_edits_survive_a_restart_and_hostile_files_are_refused(tmp_path):
-    nodes = graph()
-    nodes["save"] = ("DragNoiseSaveEdit", {"edit": ["optimize", 0], "filename_prefix": "dragnoise/edit"})
-    with RealHost(tmp_path) as host:
-        run = host.run(nodes)
-        assert run.outputs["save"]["text"] == ["saved as dragnoise/edit_00001_.safetensors [output]"]
-        for prefix in ("../edit", "/tmp/edit", ""):
-            nodes["save"][1]["filename_prefix"] = prefix
-            assert "outside the host's folders" in failing(host, nodes)
-    nodes = graph()
-    del nodes["optimize"], nodes["points"]
-    nodes["load"] = ("DragNoiseLoadEdit", {"file": "dragnoise/edit_00001_.safetensors [output]"})
-    nodes["sample"][1]["edit"] = ["load", 0]
-    with RealHost(tmp_path) as host:
-        options = host.get("/object_info/DragNoiseLoadEdit")["DragNoiseLoadEdit"]["input"]["required"]["file"][1]
-        assert options["options"] == ["dragnoise/edit_00001_.safetensors [output]"]
-        again = host.run(nodes)
-        assert again.outputs["measure"]["text"] == run.outputs["measure"]["text"]
-        stored = tmp_path / "output" / "dragnoise" / "edit_00001_.safetensors"
-        (tmp_path / "input" / "cut.safetensors").write_bytes(stored.read_bytes()[:-100])
-        torch.save({"a": 1}, tmp_path / "input" / "pickle.safetensors")
-        for name in ("cut", "pickle"):
-            nodes["load"][1]["file"] = f"{name}.safetensors [input]"
-            assert f"{name}.safetensors is damaged" in failing(host, nodes)
-        for name in ("../../secret.safetensors [output]", "gone.safetensors [input]"):
-            nodes["load"][1]["file"] = name
-            with pytest.raises(Refused, match="outside the host's folders|does not exist"):
-                host.run(nodes)
-
-
-def test_any_folder_name_a_copy_another_working_folder_and_an_ascii_console(tmp_path):
-    name = "drag noise v1.2 (copy)"
-    copy = tmp_path / "custom_nodes" / name
-    ignored = shutil.ignore_patterns(".git", "tests", "out", ".venv", ".whl", "node_modules")
-    shutil.copytree(PACK, copy, ignore=ignored)
-    environment = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C", "LANG": "C"}
-    with RealHost(tmp_path, name, environment=environment, folder=tmp_path) as host:
-        assert "DragNoiseEdit" in host.get("/object_info")
-        assert host.run(graph()).error is None
