@@ -8,19 +8,16 @@ from PIL import Image
 
 from dragnoise_core.commands import demo_command
 from dragnoise_core.commands.command_line import main
-from dragnoise_core.configuration import preset
 from dragnoise_core.demo.scenes import KINDS
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """The folder that `dragnoise demo` filled, and what it said; with fewer steps and frames than it takes itself."""
+    """The folder that `dragnoise demo` filled, and what it said; with fewer frames than it takes itself."""
     folder = tmp_path_factory.mktemp("demo") / "out"
     with pytest.MonkeyPatch.context() as patch:
         lines = []
         patch.setattr(demo_command, "say", lines.append)
-        quick = partial(demo_command.edit_image, steps=12, config=preset("default", iterations=24))
-        patch.setattr(demo_command, "edit_image", quick)
         patch.setattr(demo_command, "ProcessRecorder", partial(demo_command.ProcessRecorder, count=6))
         assert main(["demo", "--out", str(folder), "--device", "cpu"]) == 0
     return folder, "\n".join(lines)
