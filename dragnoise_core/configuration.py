@@ -36,20 +36,20 @@ class OptimisationConfig:
     iterations: gradient steps in all, at most.
     drag_steps: denoising steps whose bottleneck is optimised, each with its share of the iterations.
     gradient_steps: gradient steps between two trackings of the points.
-    supervision_radius: r1, of the patches compared; dense, how far around a handle places move with it. Around
-        several handles that move as one rigid body it is not used: there more moves (`moving_radius`).
+    supervision_radius: r1, of the patches compared; with dense supervision, how far around a handle things move with
+        it. Not used around several handles that move as one rigid body, where more moves (`moving_radius`).
     tracking_radius: r2, of the window searched.
     step_length: how far ahead of the point its patch should appear.
     stop_distance: a point nearer to its target than this has arrived.
     mask_weight: lambda of the mask term; 0 turns it off.
     propagation: what later steps get: the optimised bottleneck ("replace") or the difference made ("delta").
-    free_steps: the last steps, which keep their own bottleneck.
-    descent: "adam", or "normalised" gradient descent, which leaves alone what the loss does not feel.
-    background: places that change less, in the deviations of the picture's latent, return to the unedited picture, as
-        does all that is outside the mask; 0 turns it off.
-    warp: how much of its look the edited picture takes from the unedited one, warped along the motion.
-    bottleneck_change: what the difference made to a bottleneck is held to, in root mean squares of that bottleneck; 0
-        lets it grow.
+    free_steps: how many of the last steps keep their own bottleneck.
+    descent: "adam", or "normalised" gradient descent, which does not move what the loss does not depend on.
+    background: places that change less than this, in standard deviations of the picture's latent, return to the
+        unedited picture, as does everything outside the mask; 0 turns it off.
+    warp: how much of its look the edited picture takes from the unedited one, warped along the motion; 0 to 1.
+    bottleneck_change: how large the difference made to a bottleneck may become, in root mean squares of that
+        bottleneck; 0 sets no limit.
     supervision: what is compared: "patches" at the points, in whole cells (the paper's), or "dense": every place.
     """
 
@@ -84,7 +84,7 @@ class OptimisationConfig:
 
     @property
     def compared_steps(self) -> int:
-        """Steps that look at the unedited picture's features, where its inversion is followed; else 0."""
+        """Steps that need the unedited picture's features, where its inversion is followed; else 0."""
         return self.drag_steps if self.background or self.warp else 0
 
 

@@ -1,7 +1,7 @@
 """Dense supervision: every cell of the feature map is compared, each with a weight.
 
-A handle's patch alone says little about the thing that it belongs to: the nose arrives and the face behind it is left
-to the model. Here what is near a handle moves with it.
+A handle's patch alone says little about the thing it belongs to: the nose arrives, and the model makes what it likes
+of the face behind it. Here what is near a handle moves with it.
 """
 
 from dataclasses import dataclass
@@ -50,10 +50,10 @@ class DenseSupervision:
 
 
 def moving_radius(points: GridPoints, radius: float) -> Tensor:
-    """Return how far around each handle places move with it, in cells, [N]: its reach, where it has one.
+    """Return how far around each handle things move with it, in cells, [N]: its reach, where it has one.
 
-    Else `radius`, at least 1, for handles on their own; around handles that move as one rigid body RIGID_RADIUS of the
-    grid's shorter side, whatever `radius` says.
+    Otherwise `radius`, at least 1, for handles on their own; around handles that move as one rigid body RIGID_RADIUS
+    of the grid's shorter side, whatever `radius` says.
     """
     guess = RIGID_RADIUS * min(points.grid) if points.rigid else max(radius, 1)
     return torch.where(points.reaches.isnan(), guess, points.reaches)

@@ -18,8 +18,8 @@ from .split_unet import Decoded, SplitUNet, evaluate
 class InversionPath:
     """A picture's DDIM inversion, from the noise to the picture.
 
-    latents: sigma space, [B, 4, H, W] each, one for each of the schedule's levels. features: the tap's in the
-    evaluations that led to the first of them, [B, C, h, w] each; as many as were asked for, maybe none.
+    latents: sigma space, [B, 4, H, W] each, one for each of the schedule's levels. features: the tap's,
+    [B, C, h, w] each, in the evaluations that led to the first latents; as many as were asked for, maybe none.
     """
 
     latents: Sequence[Tensor]

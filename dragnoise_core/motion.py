@@ -1,4 +1,4 @@
-"""The motion of the plane that handles and targets describe, and how much of what is there takes part in it."""
+"""The motion of the plane that handles and targets describe, and how much of it each place makes."""
 
 import torch
 from torch import Tensor
@@ -23,13 +23,13 @@ def is_rigid(handles: Tensor, targets: Tensor) -> bool:
 
 
 def moving_share(origins: Tensor, handles: Tensor, radius: Tensor | float) -> Tensor:
-    """Return how far a place is to take part in the motion, 0 to 1, [M]: exp(-d^2 / 2 radius^2), the largest of them.
+    """Return how much of the motion a place makes, 0 to 1, [M]: exp(-d^2 / 2 radius^2), the largest of all handles'.
 
     origins: where the places' content comes from, [M, 2]; d is their distance to each of the handles, [N, 2].
     radius: one for all handles, or [N].
     """
     exponent = (torch.cdist(origins, handles).square() / (2 * radius**2)).amin(1)
-    # Without the tail: gradients of denormal numbers take a CPU twice the time.
+    # Without the tail: with denormal numbers the gradient takes a CPU twice as long.
     return torch.exp(-exponent) * (exponent < NEGLIGIBLE)
 
 

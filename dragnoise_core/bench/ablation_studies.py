@@ -40,7 +40,7 @@ FREE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 
 @dataclass(frozen=True)
 class Plan:
-    """How long the studies go on. steps: of the whole DDIM schedule. iterations: gradient steps of a drag.
+    """How much the studies do. steps: of the whole DDIM schedule. iterations: gradient steps of a drag.
 
     learning_rates: what the studies `block` and `variable` try; the others keep the published one. budgets: for the
     study `variable`, gradient steps of a drag.
@@ -53,7 +53,7 @@ class Plan:
 
 
 class Subject:
-    """One drag on its way through the studies; what several of them need is made once and kept.
+    """One drag that goes through the studies; what several of them need is made once and kept.
 
     Masks are left out: in every study everything may change.
     """
@@ -79,7 +79,7 @@ class Subject:
         return {**place, "drag": self.number, "kind": self.drag.kind, "way": way, **values}
 
     def sigmas(self, strength: float) -> Tensor:
-        """Return the schedule from that part of it on, descending, [k + 1]."""
+        """Return the last part of the schedule, `strength` of it, descending, [k + 1]."""
         return ddim_sigmas(self.model.sigmas, self.plan.steps, strength).float()
 
     def noisy(self, strength: float) -> Tensor:
@@ -152,7 +152,7 @@ class Subject:
 
 
 def start_study(subject: Subject) -> Iterator[Row]:
-    """Vary the step in which the drag happens and the sampling starts."""
+    """Vary the step at which the drag happens and the sampling starts."""
     for strength in STARTS:
         step = len(subject.sigmas(strength)) - 1
         yield subject.row("start", step, strength == PUBLISHED_START, **subject.dragged(strength))
@@ -179,7 +179,7 @@ def tap_study(subject: Subject) -> Iterator[Row]:
 
 
 def stop_study(subject: Subject) -> Iterator[Row]:
-    """Vary how many of the last steps keep their own bottleneck; it is one and the same optimisation."""
+    """Vary how many of the last steps keep their own bottleneck; the optimisation is the same for all."""
     edit = subject.edit(PUBLISHED_START, "middle", subject.unet.tap)
     x, sigmas = subject.noisy(PUBLISHED_START), subject.sigmas(PUBLISHED_START)
     for share in FREE:
@@ -203,7 +203,7 @@ def variable_study(subject: Subject) -> Iterator[Row]:
         for learning_rate in subject.plan.learning_rates:
             measures: Row = {}
             for budget in subject.plan.budgets:
-                # A drag that has arrived before its budget was used up does the same with a larger one.
+                # A drag that arrived within its budget would do the same with a larger one.
                 if not measures or measures["iterations"] >= measures["budget"]:
                     outcome = make(subject, learning_rate, budget)(task)
                     tracked = mean_distance(outcome.ends.cpu(), subject.targets)

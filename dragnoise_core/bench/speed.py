@@ -27,7 +27,7 @@ from ..standalone.loaded_model import freeze
 from ..standalone.models import load_model, usable_device
 
 SD15 = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
-# So small that no point ever moves: every run takes all its iterations.
+# So low that no point ever moves: every run takes all its iterations.
 LEARNING_RATE = 1e-6
 
 
@@ -42,7 +42,7 @@ def run_bench_speed(options: Namespace) -> None:
     side = unet.config.sample_size
     latent = torch.randn(1, 4, side, side, device=device)
     prompt = torch.randn(1, 77, unet.config.cross_attention_dim, device=device)
-    # The frozen copy computes in half precision on a GPU; the released code keeps float32 weights and uses autocast.
+    # On a GPU our frozen copy computes in half precision; the released code keeps float32 weights and uses autocast.
     half = torch.float16 if device.type == "cuda" else torch.float32
     loops = {
         "ours": (our_loop, freeze(copy.deepcopy(unet), device, half).to("cpu")),
@@ -79,7 +79,7 @@ def our_loop(
 def naive_loop(
     unet: UNet2DConditionModel, latent: Tensor, prompt: Tensor, iterations: int, learning_rate: float = LEARNING_RATE
 ) -> Tensor:
-    """Return the same, [1, C, h, w], from the optimisation as it is usually written.
+    """Return the same, [1, C, h, w], by the optimisation as it is usually written.
 
     The whole U-Net in every iteration, its weights collecting gradients; the whole feature map resized to half the
     picture's resolution, patches sliced from it; a synchronisation for each point.
@@ -177,7 +177,7 @@ def _process_peak() -> int:
 
 
 def machine(device: torch.device) -> str:
-    """Return what the figures are of: GPU, processor, threads and torch's version."""
+    """Return what the figures were measured on: GPU, processor, threads and torch's version."""
     information = Path("/proc/cpuinfo")
     names = [line.split(":", 1)[1].strip() for line in information.read_text().splitlines()
              if line.startswith("model name")] if information.is_file() else []  # fmt: skip
