@@ -8,7 +8,7 @@ from .grid import GridPoints, cell_centres
 
 CHANGE_RADIUS = 2  # latent cells around a large change that may change as well
 FAR = 0.25  # of the grid's shorter side, from the nearest path: where a change must be larger to stay
-FAR_FACTOR = 3.0, 7.0  # how many times larger, of one point's drag and of several points': one says less of what moves
+FAR_FACTOR = 3.0, 7.0  # how many times larger, for one point and for several: one says less of what moves
 VISIBLE = 0.05  # of a pixel's range: a smaller change is not seen
 PIXEL_RADIUS = 8  # pixels around a visible change that change as well, and over which that fades
 

@@ -56,7 +56,7 @@ class DragEdit:
     def __post_init__(self) -> None:
         for name, dimensions in TENSORS.items():
             tensor = getattr(self, name)
-            # That all numbers are finite is the maker's to check: here it would wake threads at every copy of an edit.
+            # Whoever makes the numbers checks that they are finite: doing so here would wake threads at every copy.
             if tensor.ndim != dimensions or tensor.dtype != torch.float32:
                 raise DragNoiseError(
                     f"the edit's {name} are {tensor.dtype} of shape {tuple(tensor.shape)}; "
@@ -80,7 +80,7 @@ class DragEdit:
             raise DragNoiseError(f"the edit's parts do not fit together ({shapes}); make the edit again.")
 
     def on(self, device: torch.device) -> "DragEdit":
-        """Return the edit with what the model gets on `device`: to apply it without a transfer at every step."""
+        """Return the edit with what the model is given on `device`, so that no step has to transfer it."""
         names = ("bottlenecks", "originals", "corrections")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
@@ -131,7 +131,7 @@ def save_edit(edit: DragEdit, path: str | os.PathLike) -> None:
 def checksum(description: dict, tensors: dict[str, Tensor]) -> str:
     """Return a SHA-256 of an edit's description and of its tensors' names, shapes and bytes.
 
-    It tells of damage and of altered numbers, not of somebody who writes a new checksum as well.
+    It reveals damage and altered numbers, but not somebody who writes a new checksum as well.
     """
     digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
@@ -189,7 +189,7 @@ def _from_description(path: Path, description: dict, tensors: dict[str, Tensor])
     said = description.pop("checksum", None)
     if said is not None and said != checksum(description, tensors):
         raise DragNoiseError(
-            f"{path} was altered since it was saved: its checksum is another one; save the edit again, or get the file "
+            f"{path} was altered since it was saved: its checksum does not match; save the edit again, or get the file "
             "again from where it came."
         )
     diverged = description.get("diverged", 0)
@@ -204,7 +204,7 @@ def _from_description(path: Path, description: dict, tensors: dict[str, Tensor])
 
 
 def _config(settings: dict) -> OptimisationConfig:
-    # Version 0.1 had two settings that are gone, and another word; what applies an edit is still there.
+    # Version 0.1 had two settings that are gone and another name for dense; applying an edit needs neither.
     settings = {name: value for name, value in {**settings}.items() if name not in ("template", "identity")}
     if settings.get("supervision") == "lattice":
         settings["supervision"] = "dense"

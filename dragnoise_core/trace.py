@@ -23,8 +23,9 @@ class Trace:
     """Where the points are, and were, and the losses of all gradient steps so far.
 
     wanted: in pixels; placed: the same on the supervision grid. path: [N, 2] on the grid at every tracking, the
-    handles first. losses: scalar tensors. tracked: how many gradient steps the last tracking has seen.
-    settled: whether the points had arrived at the level before. diverged: how many levels a diverging step has ended.
+    handles first. losses: scalar tensors. tracked: how many gradient steps came before the last tracking.
+    settled: whether the points had arrived by the end of the level before. diverged: how many levels ended in a step
+    that diverged.
     """
 
     wanted: DragPoints
@@ -91,7 +92,7 @@ class Trace:
         """
         bottlenecks, originals = (torch.cat(parts).float() for parts in zip(*found, strict=True))
         corrections = torch.cat(corrections or [x[:0]]).float()
-        # Asked where the tensors are: waking a CPU's threads for it can take longer than ten gradient steps.
+        # Checked on the tensors' own device: waking a CPU's threads for it can take longer than ten gradient steps.
         finite = torch.stack([part.isfinite().all() for part in (bottlenecks, originals, corrections)]).all()
         if not finite or (self.diverged and not self.losses):
             check_finite(originals, "the U-Net, in the drag,")

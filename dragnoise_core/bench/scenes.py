@@ -49,7 +49,7 @@ def run_bench_scenes(options: Namespace) -> None:
         raise DragNoiseError(f"--side is {options.side}; choose a multiple of 8, an autoencoder's cell.")
     if options.resume and options.out is None:
         raise DragNoiseError("--resume needs the folder to resume from; give --out DIR.")
-    # Doing nothing is what every method is compared with, so it is always run.
+    # Every method is compared with doing nothing, so that is always run.
     names = list(dict.fromkeys([BASELINE, *options.methods.split(",")]))
     for name in names:
         find_method(name)
@@ -79,7 +79,7 @@ def run_bench_scenes(options: Namespace) -> None:
 
 
 class SceneBench:
-    """The demo model and all that it takes to run methods on drags and to measure what they make."""
+    """The demo model and everything needed to run methods on drags and to measure their results."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings
@@ -101,7 +101,7 @@ class SceneBench:
             path = inversion_path(unet, latent, self.sigmas, features=len(self.sigmas) - 1)
             return Task(unet, latent, path.latents[0], self.sigmas, points, mask, path, source, self.model.encode)
 
-        # The first call of a method pays for memory and kernels, which is not what an edit costs.
+        # The first call of a method also sets up memory and kernels, which is not part of what an edit costs.
         cold = [name for name in names if name not in self.warm]
         if cold:
             task = prepare()

@@ -17,7 +17,7 @@ class Task:
     latent: the picture, model units, [1, 4, h, w]. noisy: its inversion, sigma space at sigmas[0], [1, 4, h, w].
     sigmas: descending, [k + 1]. points: on the picture. mask: [H, W], 1 = may change; None = everything may.
     path: of the inversion, see `inversion_path`; None where there is none. picture, encode: the picture itself,
-    [1, 3, H, W] in [0, 1], and what makes latents of pictures; None where nothing but the latent is known.
+    [1, 3, H, W] in [0, 1], and the function that encodes pictures; None where only the latent is known.
     """
 
     unet: DiffusersSplitUNet

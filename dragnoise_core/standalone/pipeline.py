@@ -35,7 +35,7 @@ MIN_SIDE = 16  # pixels; smaller pictures show nothing once they are scaled up t
 class EditResult:
     """What `edit_image` and `apply_edit` give.
 
-    picture: the result, of the size that came in. reconstruction: the same without the edit, when asked for.
+    picture: the result, at the size that came in. reconstruction: the same without the edit, when asked for.
     noisy_latent: the inverted picture, sigma space at sigmas[0], [1, 4, h, w]. seconds: of every phase.
     """
 
@@ -147,7 +147,7 @@ class PictureRun:
         return moved, check_finite(self.model.encode(moved), "the VAE's encoder")
 
     def invert(self, latent: Tensor, features: int = 0) -> InversionPath:
-        """Return the way of the inversion, with the features of so many of its noisiest steps, without low memory."""
+        """Return the inversion's path, with the features of that many of its noisiest steps unless memory is low."""
         if self.model.low_memory:
             features = 0
         return inversion_path(self.unet, latent, self.sigmas, features=features, callback=self.callback)
@@ -160,7 +160,7 @@ class PictureRun:
         pixels = check_finite(self.model.decode(latent), "the VAE's decoder")
         pixels = keep_pixels(pixels, *((picture, self.model.decode(latent)) for picture, latent in originals))
         result = unfit(to_picture(pixels), self.picture.size)
-        # The model was shown the picture's own numbers, so its numbers mean the same colours.
+        # The model saw the picture's own numbers, so its numbers stand for the same colours.
         result.info = {name: value for name, value in self.picture.info.items() if name == "icc_profile"}
         return result
 

@@ -1,4 +1,4 @@
-"""Runs a method over DragBench: resumable, and in shares for several processes."""
+"""Runs a method over DragBench; resumable, and shared between several processes."""
 
 import json
 import os
@@ -27,7 +27,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides a result. prompt: for all samples, instead of their own."""
+    """What determines a result. prompt: for all samples, instead of their own."""
 
     method: str = "default"
     model: str = "demo"
@@ -37,13 +37,13 @@ class Settings:
     seed: int = 0
 
     def record(self, folder: Path) -> dict[str, Any]:
-        """Return the settings and the sample as they stand now, to be compared with those of an earlier run."""
+        """Return the settings and the sample as they are now, to compare with those of an earlier run."""
         preset = asdict(PRESETS[self.method]) if self.method in PRESETS else None
         return {"version": VERSION, **asdict(self), "preset": preset, "sample": digest(folder)}
 
 
 def share() -> tuple[int, int, int]:
-    """Return this process's rank, the number of processes and its rank on this machine, as torchrun says them."""
+    """Return this process's rank, the number of processes and its rank on this machine, as torchrun sets them."""
     try:
         alone = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}
         rank, count, local = (int(os.environ.get(name, value)) for name, value in alone.items())
@@ -90,7 +90,7 @@ def run(model: LoadedModel, folders: dict[str, Path], out: Path, settings: Setti
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """Return what was written beside a finished result; None where there is none, or only a part."""
+    """Return what was written beside a finished result; None if that is missing or incomplete."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -102,7 +102,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 def _drag(model: LoadedModel, folder: Path, out: Path, settings: Settings) -> None:
     sample = read_sample(folder)
-    # For every sample anew, so that the shares of several processes draw as one process does.
+    # Seeded for every sample, so that several processes draw what one would.
     torch.manual_seed(settings.seed)
     sigmas = ddim_sigmas(model.sigmas, settings.steps, settings.strength).float()
     prompt = sample.prompt if settings.prompt is None else settings.prompt
@@ -119,7 +119,7 @@ def _drag(model: LoadedModel, folder: Path, out: Path, settings: Settings) -> No
     with picture_run.phase("decoding"):
         picture = picture_run.decode(outcome.latent, outcome.originals)
     out.mkdir(parents=True, exist_ok=True)
-    # The record says that the picture beside it is finished: it goes first and comes last.
+    # The record says that the picture beside it is finished: it is removed first and written last.
     (out / RECORD).unlink(missing_ok=True)
     save_picture(picture, out / DRAGGED)
     record = {

@@ -27,13 +27,13 @@ STRENGTH = 0.7
 # As fractions of the picture: handle and target of the first drag, and of a second one on the same picture.
 FIRST_DRAG = ((0.4, 0.5), (0.6, 0.5))
 SECOND_DRAG = ((0.5, 0.4), (0.5, 0.65))
-# Cards sold as 8 and 12 GB have as many GiB, of which the desktop, the driver and CUDA's context take some.
+# Cards sold with 8 and 12 GB have that many GiB, some of which the desktop, the driver and CUDA's context take.
 CARDS, TAKEN = (8, 12), 1.0
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One kind of edit. again: followed by a second drag on the same inversion."""
+    """One kind of edit. again: it is followed by a second drag on the same inversion."""
 
     name: str
     preset: str = "paper"
@@ -42,7 +42,7 @@ class Scenario:
     again: bool = False
 
     def config(self, shape: Shape) -> OptimisationConfig:
-        """Return the preset; with the paper's, so small a learning rate that no point arrives before the end."""
+        """Return the preset's settings; for `paper` with so low a learning rate that no point arrives early."""
         learning_rate = LEARNING_RATE if self.preset == "paper" else None
         return preset(self.preset, learning_rate=learning_rate, iterations=shape.iterations)
 
@@ -51,7 +51,7 @@ class Scenario:
         return tell_iterations(label, iterations, self.config(shape).iterations if self.preset == "paper" else None)
 
 
-# The eager figures are there to be compared with: the first two scenarios are enough for them.
+# Eager figures only serve for comparison: the first two scenarios are enough.
 SCENARIOS = (
     Scenario("edit", again=True),
     Scenario("edit with a mask", masked=True),
@@ -67,7 +67,7 @@ def measure_package(name: str, acceleration: str, repeats: int, narrow: bool, de
     model = random_model(shape, device, acceleration)
     label = f"{name}, {acceleration}"
     free()
-    # The base keeps no graphs itself: every scenario captures its own, in a copy of the model.
+    # The base model keeps no graphs: every scenario captures its own, in a copy.
     rows = [_first(f"{label}: edit", "first in the process", replace(model), shape, SCENARIOS[0])]
     for scenario in SCENARIOS if acceleration == "cudagraph" or narrow else EAGER_SCENARIOS:
         rows += _measure_scenario(f"{label}: {scenario.name}", model, shape, scenario, repeats)
@@ -143,7 +143,7 @@ def _drag_and_sample(
 
 
 def _on_a_card(card: int, name: str, shape: Shape, model: LoadedModel, scenario: Scenario) -> dict:
-    """Return a row: a first edit with no more memory than a card of that size has, beside the text encoders."""
+    """Return a row: a first edit in the memory that a card of that size has left beside the text encoders."""
     model = replace(model, acceleration="auto", low_memory=scenario.low_memory)
     free()
     label = f"{name}, auto: {scenario.name} on a card of {card} GB, text encoders loaded"
@@ -180,14 +180,14 @@ def middle_mask(side: int) -> Tensor:
 
 
 def free() -> None:
-    """Give back what nobody holds any more: graphs go with the model that captured them."""
+    """Free what nobody holds any more: graphs go with the model that captured them."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def in_use(device: torch.device) -> float | None:
-    """Return the GPU's memory in use, GiB, CUDA's context and what the allocator keeps included."""
+    """Return the GPU's memory in use, GiB, including CUDA's context and what the allocator keeps."""
     if device.type != "cuda":
         return None
     free_bytes, total = torch.cuda.mem_get_info(device)
