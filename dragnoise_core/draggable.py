@@ -27,6 +27,15 @@ def check_unet_kind(name: str, *, in_channels: int, has_middle: bool = True, ups
         raise DragNoiseError(f"{name} has a U-Net that {lack}, so no bottleneck to drag; give SD 1.x, SD 2.x or SDXL.")
 
 
+def check_conditions(name: str, *, only_prompts: bool) -> None:
+    """Raise DragNoiseError unless the U-Net is told nothing but noise level, prompt and, SDXL's, the picture's size."""
+    if not only_prompts:
+        raise DragNoiseError(
+            f"{name} takes conditions that no prompt gives, such as another picture's; give a base model of SD 1.x, "
+            "SD 2.x or SDXL."
+        )
+
+
 def check_not_refiner(name: str, is_refiner: bool) -> None:
     """Raise DragNoiseError for SDXL's second model."""
     if is_refiner:

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .errors import DragNoiseError
 from .motion import is_rigid
 from .points import DragPoints
 
 GridSize = tuple[int, int]  # width, height
 # Grid cells for each latent cell and axis: half the picture's resolution for an 8x autoencoder.
 CELLS_PER_LATENT = 4
+# Of a picture of 32 x 32 pixels; smaller ones have a single cell at the bottleneck or no neighbourhood at the tap.
+MIN_LATENT_CELLS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,16 @@ class GridPoints:
         pins = torch.tensor(scaled.pins).reshape(-1, 2) - 0.5
         rigid = is_rigid(*points.on_grid(*grid, whole=False))
         return cls(grid, handles, targets, rigid, reaches.to(handles), pins.to(handles))
+
+
+def check_latent_size(latent: Tensor) -> None:
+    """Raise DragNoiseError when the picture of a latent, [B, C, h, w], is too small to drag."""
+    height, width = latent.shape[-2:]
+    if min(height, width) < 2 or height * width < MIN_LATENT_CELLS:
+        raise DragNoiseError(
+            f"the picture is too small to drag: its latent is {width} x {height}, of {MIN_LATENT_CELLS} cells that are "
+            "needed at least; scale it up, best to the size that the model was made for."
+        )
 
 
 def grid_size(latent: Tensor) -> GridSize:

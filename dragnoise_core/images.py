@@ -205,4 +205,7 @@ def _wide_grey(picture: Image.Image) -> numpy.ndarray:
     """Return a grey picture of 16 bits, [H, W] in [0, 1]."""
     if picture.mode == "F":
         raise ValueError("floating point pictures have no agreed range; save as 8 or 16 bit")
-    return numpy.array(picture).astype(numpy.int64).clip(0, 65535) / 65535
+    values = numpy.array(picture).astype(numpy.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError("more than 16 bits a pixel have no agreed range; save as 8 or 16 bit")
+    return values / 65535

@@ -14,7 +14,7 @@ from .edit import DragEdit
 from .errors import DragNoiseError
 from .finite import check_finite
 from .gradient_steps import optimise_bottleneck
-from .grid import GridPoints, grid_size
+from .grid import GridPoints, check_latent_size, grid_size
 from .inversion import InversionPath
 from .points import DragPoints
 from .progress import Callback, Progress
@@ -27,9 +27,6 @@ from .trace import Trace
 from .warping import WarpedLook, pinned
 
 SUPERVISIONS = {"patches": PatchSupervision, "dense": DenseSupervision}
-
-# Of a picture of 32 x 32 pixels; smaller ones have a single cell at the bottleneck or no neighbourhood at the tap.
-MIN_LATENT_CELLS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +85,7 @@ def drag(
     check_sigmas(sigmas)
     if x.ndim != 4 or len(x) != 1:
         raise DragNoiseError(f"the latent has shape {tuple(x.shape)}; drag one picture at a time, [1, channels, h, w].")
-    height, width = x.shape[-2:]
-    if min(height, width) < 2 or height * width < MIN_LATENT_CELLS:
-        raise DragNoiseError(
-            f"the picture is too small to drag: its latent is {width} x {height}, of {MIN_LATENT_CELLS} cells that are "
-            "needed at least; scale it up, best to the size that the model was made for."
-        )
+    check_latent_size(x)
     check_finite(x, "what made the latent")
     allowed = None if mask is None else latent_mask(mask, x)
     levels = sigmas.tolist()

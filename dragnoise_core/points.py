@@ -121,7 +121,12 @@ class DragPoints:
             points = cls._from_own_form(value)
         else:
             if isinstance(value, dict):
-                value = value.get("points")
+                if "points" not in value:
+                    raise DragNoiseError(
+                        f"the points are {quoted(value)}, with neither pairs nor points in it; give pairs, tracks or "
+                        "[x, y] points."
+                    )
+                value = value["points"]
             pairs = _pairs_of_lists(value)
             if width is None or height is None:
                 raise DragNoiseError("the points carry no picture size; give the picture's width and height.")

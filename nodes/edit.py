@@ -25,6 +25,7 @@ from .host.inputs import (
     schedule_inputs,
     settings_input,
 )
+from .host.origin import check_declared, model_files, with_notice
 from .host.plain_unet import Speed
 from .host.progress import NodeProgress, edit_ui
 from .host.report import for_a_person, for_programs
@@ -63,7 +64,7 @@ class DragNoiseEdit(io.ComfyNode):
                 ),
                 io.String.Output("json", display_name="json", tooltip="All that is known of the drag, for programs."),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 
     @classmethod
@@ -82,6 +83,8 @@ class DragNoiseEdit(io.ComfyNode):
         low_memory=False,
     ) -> io.NodeOutput:
         check_model(model)
+        files = model_files(cls.hidden)
+        check_declared(model, files)
         config = settings or PRESETS["default"]
         sigmas = ddim_sigmas(noise_table(model), steps, strength)
         if len(image) != 1:
@@ -122,7 +125,8 @@ class DragNoiseEdit(io.ComfyNode):
             result = to_host_image(keep_pixels(to_core_image(result).cpu(), *again))
         result = result[:, :height, :width]
         progress.finish(points, edit.path, to_picture(to_core_image(result)))
-        return io.NodeOutput(result.cpu(), edit, for_programs(edit), ui=edit_ui(edit, report, points))
+        shown = edit_ui(edit, with_notice(report, files), points)
+        return io.NodeOutput(result.cpu(), edit, for_programs(edit), ui=shown)
 
 
 class DragNoiseSaveEdit(io.ComfyNode):

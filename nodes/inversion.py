@@ -5,6 +5,7 @@ from comfy_api.latest import io
 from ..dragnoise_core.schedule import ddim_sigmas
 from .host.conversions import PATH, latent_samples, signal_to_noise
 from .host.inputs import CATEGORY, acceleration_input, advanced, schedule_inputs
+from .host.origin import check_declared, model_files, with_notice
 from .host.plain_unet import Speed
 from .host.progress import NodeProgress
 from .host.run import HostRun
@@ -61,6 +62,7 @@ class DragNoiseInvert(io.ComfyNode):
                     tooltip="How well sampling returns to the picture: decibels, in its latent; 0 if not checked.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 
     @classmethod
@@ -68,6 +70,8 @@ class DragNoiseInvert(io.ComfyNode):
         cls, model, positive, latent, steps, strength, refinements=0, check=False, acceleration="auto"
     ) -> io.NodeOutput:
         check_model(model)
+        files = model_files(cls.hidden)
+        check_declared(model, files)
         clean = latent_samples(latent, model)
         sigmas = ddim_sigmas(noise_table(model), steps, strength)
         levels = len(sigmas) - 1
@@ -79,5 +83,6 @@ class DragNoiseInvert(io.ComfyNode):
         if check:
             progress.next_phase(levels)
             reconstruction = signal_to_noise(clean.cpu(), run.sample(noisy).cpu())
-        shown = {"text": (f"reconstruction: {reconstruction:.1f} dB",)} if check else {}
+        said = with_notice(f"reconstruction: {reconstruction:.1f} dB" if check else "", files)
+        shown = {"text": (said,)} if said else {}
         return io.NodeOutput({"samples": noisy, PATH: path.latents}, sigmas, reconstruction, ui=shown)

@@ -14,6 +14,7 @@ from .host.inputs import (
     low_memory_input,
     settings_input,
 )
+from .host.origin import check_declared, model_files, with_notice
 from .host.plain_unet import Speed
 from .host.progress import NodeProgress, edit_ui
 from .host.report import for_a_person, for_programs
@@ -55,7 +56,7 @@ class DragNoiseOptimize(io.ComfyNode):
                 ),
                 io.String.Output("json", display_name="json", tooltip="Everything known about the drag, for programs."),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 
     @classmethod
@@ -73,6 +74,8 @@ class DragNoiseOptimize(io.ComfyNode):
     ) -> io.NodeOutput:
         check_model(model)
         check_levels(sigmas, model)
+        files = model_files(cls.hidden)
+        check_declared(model, files)
         config = settings or PRESETS["default"]
         progress = NodeProgress(model, config.iterations, points, cls.hidden.unique_id)
         run = HostRun(model, positive, sigmas, progress, Speed(acceleration, low_memory))
@@ -80,5 +83,5 @@ class DragNoiseOptimize(io.ComfyNode):
         run.check(samples := latent_samples(latent, model))
         edit = run.drag(samples, points, mask, config, path).edit
         progress.finish(points, edit.path)
-        report = for_a_person(edit, run.remark)
+        report = with_notice(for_a_person(edit, run.remark), files)
         return io.NodeOutput(edit, report, for_programs(edit), ui=edit_ui(edit, report, points))

@@ -9,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..drawing import picture_format
-from ..errors import DragNoiseError
+from ..errors import DragNoiseError, printable
 from ..progress import Progress
 from .streams import Tolerant
 
@@ -82,8 +82,7 @@ class Outputs:
 
 def note(text: str) -> None:
     """Write a line for the person to standard error, where no program reads it."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    Tolerant(sys.stderr).write(f"{printable(text)}\n")
 
 
 def describe(report: dict[str, Any]) -> str:

@@ -1,10 +1,8 @@
-"""Stable Diffusion models through diffusers' own loaders: checked by name and shape before any weight is read."""
+"""Stable Diffusion models through diffusers' own loaders."""
 
 import importlib.util
-import json
 import logging as standard_logging
 import math
-import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,29 +12,17 @@ from typing import Any
 import torch
 from diffusers import DDIMScheduler
 from diffusers.utils import logging
-from safetensors import SafetensorError
 from torch import Tensor
 
-from ..draggable import LATENT_CHANNELS, check_not_refiner, check_unet_kind, distilled_notice
-from ..errors import DragNoiseError, quoted
-from ..schedule import sigmas_from_betas
+from ..draggable import distilled_notice
+from ..errors import DragNoiseError, printable, quoted
+from ..schedule import TRAIN_STEPS, sigmas_from_betas
 from .checkpoint_file import read_checkpoint
-from .diffusers_unet import PREDICTION_TYPES
 from .loaded_model import LoadedModel, freeze, freeze_autoencoder
+from .model_folder import PARTS, WEIGHTY, check_folder, check_weights, variants_of
 from .quick_layers import quicken
 
 log = standard_logging.getLogger(__name__)
-# Stable Diffusion 1.x and 2.x, and SDXL: the pipelines whose parts make a model that can be dragged.
-PIPELINES = {
-    "StableDiffusionPipeline": "StableDiffusionPipeline",
-    "StableDiffusionImg2ImgPipeline": "StableDiffusionPipeline",
-    "StableDiffusionXLPipeline": "StableDiffusionXLPipeline",
-    "StableDiffusionXLImg2ImgPipeline": "StableDiffusionXLPipeline",
-}
-PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
-WEIGHTY = ("unet", "vae", "text_encoder", "text_encoder_2")
-# diffusion_pytorch_model.safetensors, model.fp16.safetensors, model-00001-of-00002.safetensors
-WEIGHTS_NAME = re.compile(r"(?:diffusion_pytorch_model|model)(?:\.(\w+))?(?:-\d+-of-\d+)?\.safetensors")
 CONFIGURATION_FILES = ["model_index.json", "*/*.json", "*/*.txt"]
 WEIGHT_FILES = [
     "unet/diffusion_pytorch_model*.safetensors", "vae/diffusion_pytorch_model.safetensors",
@@ -44,9 +30,6 @@ WEIGHT_FILES = [
 ]  # fmt: skip
 # Copies of the same weights in other precisions, which a hub repository may hold beside the plain ones.
 LEFT_OUT = ["*.fp16.safetensors", "*.non_ema.safetensors", "*.fp16-*.safetensors", "*.non_ema-*.safetensors"]
-TRAINING_STEPS = 1000
-# What diffusers, transformers and the hub's client raise for files that are missing, damaged or unreachable.
-LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError)
 
 
 def load_folder(folder: Path, name: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
@@ -54,8 +37,9 @@ def load_folder(folder: Path, name: str, device: torch.device, dtype: torch.dtyp
 
     Where a part's weights lie there in another variant only, such as fp16, that variant is loaded.
     """
-    kind = _check_folder(folder, name)
-    variants = [variant for part in PARTS if None not in (found := _variants(folder / part)) for variant in found]
+    kind = check_folder(folder, name)
+    check_weights(folder, kind, name)
+    variants = [variant for part in PARTS if None not in (found := variants_of(folder / part)) for variant in found]
 
     def load(pipeline_class: Any) -> Any:
         return pipeline_class.from_pretrained(
@@ -69,10 +53,10 @@ def load_folder(folder: Path, name: str, device: torch.device, dtype: torch.dtyp
 def load_hub(name: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
     """Load a model of the hub, from its cache when offline. Raises DragNoiseError as `load_model`."""
     folder = _from_hub(name, CONFIGURATION_FILES, f"no model {quoted(name)}: no folder of that name here")
-    _check_folder(folder, name)
+    check_folder(folder, name)
     patterns, reason = CONFIGURATION_FILES + WEIGHT_FILES, f"no weights of {quoted(name)}"
     folder = _from_hub(name, patterns, reason)
-    lacking = [part for part in WEIGHTY if (folder / part).is_dir() and not _variants(folder / part)]
+    lacking = [part for part in WEIGHTY if (folder / part).is_dir() and not variants_of(folder / part)]
     if lacking:
         variant = [f"{part}/*.fp16*" for part in lacking]
         folder = _from_hub(name, patterns + variant, reason, left_out=())
@@ -96,7 +80,7 @@ def load_checkpoint(path: Path, config: str | None, device: torch.device, dtype:
         folder = _from_hub(checkpoint.hub_config, CONFIGURATION_FILES, reason)
     else:
         folder = Path(config)
-    if _check_folder(folder, str(folder)) != checkpoint.pipeline:
+    if check_folder(folder, str(folder)) != checkpoint.pipeline:
         raise DragNoiseError(
             f"{path} is for {checkpoint.pipeline}, the configuration in {folder} is not; give a matching one."
         )
@@ -110,82 +94,6 @@ def load_checkpoint(path: Path, config: str | None, device: torch.device, dtype:
     return _loaded(str(path), checkpoint.pipeline, load, device, dtype, checkpoint.declared, remedy)
 
 
-def _variants(folder: Path) -> set[str | None]:
-    """Return in which variants a part's safetensors lie in `folder`: None for the plain weights, "fp16" and so on."""
-    names = (WEIGHTS_NAME.fullmatch(path.name) for path in folder.glob("*.safetensors"))
-    return {match[1] for match in names if match}
-
-
-def _check_folder(folder: Path, name: str) -> str:
-    """Return the pipeline class to load a diffusers folder with, or refuse it by name; reads JSON only."""
-    if not (folder / "model_index.json").is_file() and (folder / "config.json").is_file():
-        alone = quoted(_json(folder, "config.json", name).get("_class_name"))
-        raise DragNoiseError(f"{name} holds a {alone} alone, not a model that makes pictures; give a base model.")
-    index = _json(folder, "model_index.json", name)
-    pipeline = index.get("_class_name")
-    if not isinstance(pipeline, str) or pipeline not in PIPELINES:
-        raise DragNoiseError(
-            f"{name} is a {quoted(pipeline)}, which cannot be dragged; give a StableDiffusionPipeline or a "
-            "StableDiffusionXLPipeline: SD 1.x, SD 2.x or SDXL."
-        )
-    required = [part for part in PARTS if PIPELINES[pipeline].endswith("XLPipeline") or not part.endswith("_2")]
-    check_not_refiner(name, bool(index.get("requires_aesthetics_score")))
-    for part in PARTS:
-        entry = index.get(part) or (None, None)
-        library, part_class = entry if isinstance(entry, list | tuple) and len(entry) == 2 else (entry, None)
-        if library not in ("diffusers", "transformers", None):
-            raise DragNoiseError(f"{name} brings own code for its {part}, which is never run; give a plain model.")
-        if part in required and part_class is None:
-            raise DragNoiseError(f"{name} has no {part}, so it cannot edit alone; give a complete base model.")
-        if part == "unet" and part_class != "UNet2DConditionModel":
-            raise DragNoiseError(f"{name} has a {part_class}, not an image U-Net; give SD 1.x, SD 2.x or SDXL.")
-        if part == "vae" and part_class != "AutoencoderKL":
-            raise DragNoiseError(f"{name} has the autoencoder {part_class}; AutoencoderKL is needed.")
-    _check_scheduler(_json(folder, "scheduler/scheduler_config.json", name), name)
-    _check_unet(_json(folder, "unet/config.json", name), name)
-    for part in WEIGHTY:
-        if part in required:
-            _check_plain(_json(folder, f"{part}/config.json", name), f"{name}'s {part}")
-    return PIPELINES[pipeline]
-
-
-def _check_plain(config: dict, part: str) -> None:
-    if config.get("quantization_config") is not None:
-        raise DragNoiseError(
-            f"{part} is quantised, and a drag needs plain weights; give the model that it was made from."
-        )
-    if part.endswith("vae") and config.get("latent_channels", LATENT_CHANNELS) != LATENT_CHANNELS:
-        raise DragNoiseError(
-            f"{part} has {quoted(config['latent_channels'])} latent channels; {LATENT_CHANNELS} are needed."
-        )
-
-
-def _check_scheduler(config: dict, name: str) -> None:
-    scheduler, steps = str(config.get("_class_name")), config.get("num_train_timesteps", TRAINING_STEPS)
-    if scheduler.startswith(("LCM", "TCD", "EDM", "FlowMatch")) or steps != TRAINING_STEPS:
-        raise DragNoiseError(
-            f"{name} uses {scheduler} with {quoted(steps)} training steps, a distilled or flow model without the noise "
-            "levels that inversion needs; give the base model that it was made from."
-        )
-    if config.get("timestep_type") == "continuous" or any(config.get(key) for key in ("sigma_min", "sigma_max")):
-        raise DragNoiseError(
-            f"{name} samples with a continuous schedule (EDM); give a model of {TRAINING_STEPS} timesteps: "
-            "SD 1.x, SD 2.x or SDXL."
-        )
-    prediction = config.get("prediction_type", "epsilon")
-    if not isinstance(prediction, str) or prediction not in PREDICTION_TYPES:
-        raise DragNoiseError(f"{name} predicts {quoted(prediction)}; give a model of {' or '.join(PREDICTION_TYPES)}.")
-
-
-def _check_unet(config: dict, name: str) -> None:
-    middle = config.get("mid_block_type", "UNetMidBlock2DCrossAttn")
-    check_unet_kind(name, in_channels=config.get("in_channels", LATENT_CHANNELS), has_middle=middle is not None)
-    if config.get("time_cond_proj_dim") is not None:
-        raise DragNoiseError(f"{name} is distilled (LCM): its U-Net takes a guidance scale; give its base model.")
-    if config.get("addition_embed_type") not in (None, "text_time") or config.get("class_embed_type") is not None:
-        raise DragNoiseError(f"{name} takes conditions that no prompt gives; give SD 1.x, SD 2.x or SDXL.")
-
-
 def _from_hub(name: str, patterns: list[str], reason: str, left_out: Sequence[str] = LEFT_OUT) -> Path:
     from huggingface_hub import errors, snapshot_download
 
@@ -196,7 +104,7 @@ def _from_hub(name: str, patterns: list[str], reason: str, left_out: Sequence[st
     except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
         raise DragNoiseError(f"{reason}, and the hub has no (public) model {quoted(name)}; check the name.") from error
     except (errors.HfHubHTTPError, OSError) as error:
-        raise DragNoiseError(f"{reason}, and the hub refused ({_first_line(error)}); try again.") from error
+        raise DragNoiseError(f"{reason}, and the hub refused ({_words_of(error)}); try again.") from error
 
 
 def _loaded(
@@ -216,14 +124,12 @@ def _loaded(
 
         try:
             model = _from_pipeline(name, load(getattr(diffusers, kind)), device, dtype, declared or {})
-        except DragNoiseError:
+        except (DragNoiseError, MemoryError, torch.OutOfMemoryError):
             raise
-        except torch.OutOfMemoryError:
-            raise
-        except LOADING_ERRORS as error:
-            raise DragNoiseError(f"{name} cannot be loaded ({_first_line(error)}); {remedy}.") from error
+        except Exception as error:  # whatever the libraries' readers make of a stranger's files
+            raise DragNoiseError(f"{name} cannot be loaded ({_words_of(error)}); {remedy}.") from error
     if notice := distilled_notice(name, str(model.unet.config.get("_name_or_path") or "")):
-        log.warning("%s", notice)
+        log.warning("%s", printable(notice))
     return model
 
 
@@ -288,11 +194,17 @@ def _from_pipeline(
             "different models, give one that is whole."
         )
     schedule = DDIMScheduler.from_config(pipeline.scheduler.config, **declared)
+    table = sigmas_from_betas(schedule.betas)
+    if len(table) != TRAIN_STEPS or not (table.isfinite().all() and (table.diff() > 0).all()):
+        raise DragNoiseError(
+            f"{name} has a scheduler whose betas give no {TRAIN_STEPS} rising noise levels; mend its settings in "
+            "scheduler/scheduler_config.json, or download it again."
+        )
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     return LoadedModel(
         name=name,
         unet=unet,
-        sigmas=sigmas_from_betas(schedule.betas),
+        sigmas=table,
         prediction_type=schedule.config.prediction_type,
         native_side=_native_side(unet.config.sample_size, factor, is_xl),
         encode=encode,
@@ -313,18 +225,5 @@ def _unused(kind: str) -> dict[str, Any]:
     return {"safety_checker": None, "requires_safety_checker": False} if kind == "StableDiffusionPipeline" else {}
 
 
-def _json(folder: Path, name: str, model: str) -> dict:
-    path = folder / name
-    if not path.is_file():
-        raise DragNoiseError(f"{model} has no {name}, so it is no complete diffusers folder; check the path.")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DragNoiseError(f"{path} cannot be read ({error}); download the model again.") from error
-    if not isinstance(value, dict):
-        raise DragNoiseError(f"{path} holds no settings; download the model again.")
-    return value
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'}"
+def _words_of(error: BaseException) -> str:
+    return f"{type(error).__name__}: {printable(str(error), 200) or 'no reason given'}"

@@ -137,14 +137,15 @@ class PictureRun:
             torch.cuda.synchronize(self.model.unet.device)
         self.seconds[name] = time.perf_counter() - start
 
-    def encode(self) -> Tensor:
-        """Return the picture's latent, model units, [1, 4, h, w]."""
-        return check_finite(self.model.encode(to_tensor(self.fitted)), "the VAE's encoder")
+    def encode(self, picture: Tensor | None = None) -> Tensor:
+        """Return the latent of a picture, [1, 3, H, W], or of the one to edit, model units, [1, 4, h, w]."""
+        picture = to_tensor(self.fitted) if picture is None else picture
+        return check_finite(self.model.encode(picture), "the VAE's encoder")
 
     def warp(self, latent: Tensor, points: DragPoints, mask: Tensor | None) -> Original:
         """Return the picture as the motion alone would leave it, and its latent. latent: its own, [1, 4, h, w]."""
         moved = warped_picture(to_tensor(self.fitted), latent, points, mask)
-        return moved, check_finite(self.model.encode(moved), "the VAE's encoder")
+        return moved, self.encode(moved)
 
     def invert(self, latent: Tensor, features: int = 0) -> InversionPath:
         """Return the inversion's path, with the features of that many of its noisiest steps unless memory is low."""
@@ -157,12 +158,15 @@ class PictureRun:
 
         originals: pictures whose own pixels are to be kept, each with its latent: see `keep_pixels`.
         """
-        pixels = check_finite(self.model.decode(latent), "the VAE's decoder")
-        pixels = keep_pixels(pixels, *((picture, self.model.decode(latent)) for picture, latent in originals))
+        pixels = self._pixels(latent)
+        pixels = keep_pixels(pixels, *((picture, self._pixels(latent)) for picture, latent in originals))
         result = unfit(to_picture(pixels), self.picture.size)
         # The model saw the picture's own numbers, so its numbers stand for the same colours.
         result.info = {name: value for name, value in self.picture.info.items() if name == "icc_profile"}
         return result
+
+    def _pixels(self, latent: Tensor) -> Tensor:
+        return check_finite(self.model.decode(latent), "the VAE's decoder")
 
     def finish(
         self, path: InversionPath, dragged: Dragged, warped: Original | None, reconstruct: bool = False

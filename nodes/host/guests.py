@@ -55,11 +55,27 @@ def check_guidance(model) -> None:
         )
 
 
+# What a guest raises on a model that it was not made for.
+MISPLACED = (TypeError, ValueError, LookupError, AttributeError, RuntimeError)
+
+
 def check_decoder(unet, latent: Tensor, sigmas: Tensor) -> None:
     """Raise DragNoiseError, naming the guests, unless the decoder continues the host's own run of the U-Net.
 
     unet: a ComfySplitUNet. Tried at the first and the last level of `sigmas`: some guests act at a part of them.
     """
+    try:
+        _compare_decoder(unet, latent, sigmas)
+    except (DragNoiseError, torch.OutOfMemoryError):
+        raise
+    except MISPLACED as error:
+        raise DragNoiseError(
+            f"{guests_of(unet.guider.model_patcher)} does not run on this model ({type(error).__name__}: {error}); "
+            "connect the model from before it."
+        ) from error
+
+
+def _compare_decoder(unet, latent: Tensor, sigmas: Tensor) -> None:
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0)).to(latent)
     shapes = []
     for sigma in (float(sigmas[0]), float(sigmas[-2])):

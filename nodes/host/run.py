@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...dragnoise_core.configuration import PRESETS, OptimisationConfig
 from ...dragnoise_core.edit import DragEdit
+from ...dragnoise_core.grid import check_latent_size
 from ...dragnoise_core.inversion import InversionPath, inversion_path
 from ...dragnoise_core.optimisation import Dragged, drag
 from ...dragnoise_core.points import DragPoints
@@ -52,7 +53,8 @@ class HostRun:
         )
 
     def check(self, latent: Tensor) -> None:
-        """Raise DragNoiseError, naming the reason, for a model, prompt or guest that no drag works with."""
+        """Raise DragNoiseError, naming the reason, for a picture, model, prompt or guest that no drag works with."""
+        check_latent_size(latent)
         check_model(self.model)
         check_prompts(self.model, self.positive, self.sigmas)
         check_guidance(self.model)

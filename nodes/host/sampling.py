@@ -15,7 +15,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ...dragnoise_core.draggable import check_not_refiner, check_unet_kind
+from ...dragnoise_core.draggable import check_conditions, check_not_refiner, check_unet_kind
 from ...dragnoise_core.errors import DragNoiseError
 from ...dragnoise_core.progress import Callback, Progress
 from ...dragnoise_core.schedule import check_sigmas, to_variance_preserving
@@ -64,6 +64,7 @@ def check_kind(model) -> None:
     tap_index(unet)
     check_unet_kind(name, in_channels=unet.in_channels, has_middle=unet.middle_block is not None)
     check_not_refiner(name, isinstance(model.model, comfy.model_base.SDXLRefiner))
+    check_conditions(name, only_prompts=unet.num_classes is None or isinstance(model.model, comfy.model_base.SDXL))
     sampling = own_sampling(model)
     if not isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete):
         raise DragNoiseError(
@@ -71,8 +72,8 @@ def check_kind(model) -> None:
         )
     if len(sampling.sigmas) != TRAINING_STEPS:
         raise DragNoiseError(
-            f"{name} has a table of {len(sampling.sigmas)} noise levels, as LCM models have; the full "
-            f"{TRAINING_STEPS} are needed: leave out the LCM sampling node."
+            f"{name} has a table of {len(sampling.sigmas)} noise levels, and {TRAINING_STEPS} are needed; leave out "
+            "the node that changes the sampling, such as LCM's."
         )
     config = model.model.model_config
     # Not getattr: newer hosts lack this setting and log that somebody asked for it.
@@ -230,6 +231,7 @@ def _listenable(model):
     for wrappers in clone.wrappers.values():
         for key in SKIPPED_WRAPPERS:
             wrappers.pop(key, None)
+    clone.model_options.pop("torch_compile_kwargs", None)
     return clone
 
 

@@ -188,6 +188,14 @@ def test_bad_points_files_are_refused(place, capsys, text, words):
     refused(capsys, place, ["edit", "picture.png", "--points", "points.json"], *words)
 
 
+@pytest.mark.parametrize("text", ["\ud800", "a\0b"])
+@pytest.mark.parametrize("option", ["--points", "--mask", "--out", "--save-edit", "--model", "--prompt", "--drag"])
+def test_what_is_no_text_is_refused(place, capsys, option, text):
+    drag = [] if option == "--points" else ["--drag", DRAG]
+    refused(capsys, place, ["edit", "picture.png", *drag, option, text], option.strip("-").replace("-", "_"), "no text")
+    refused(capsys, place, ["edit", text, "--drag", DRAG], "image", "no text")
+
+
 def test_a_binary_points_file_is_refused(place, capsys):
     Path("points.json").write_bytes(b"\xff\xfe\x00")
     refused(capsys, place, ["edit", "picture.png", "--points", "points.json"], "as text")

@@ -257,3 +257,10 @@ def test_lab_pictures_are_converted(tmp_path):
     ImageCms.profileToProfile(source, ImageCms.createProfile("sRGB"), to, outputMode="LAB").save(tmp_path / "lab.tiff")
     difference = numpy.subtract(load_image(tmp_path / "lab.tiff").getpixel((5, 5)), source.getpixel((5, 5)))
     assert numpy.abs(difference).max() < 12  # eight bits of Lab are coarse
+
+
+def test_grey_of_more_than_16_bits_is_refused_rather_than_cut(tmp_path):
+    Image.fromarray(numpy.full((4, 4), 70000, numpy.int32)).save(tmp_path / "deep.tiff")
+    for load in (load_image, load_mask):
+        with pytest.raises(DragNoiseError, match="16 bits"):
+            load(tmp_path / "deep.tiff")

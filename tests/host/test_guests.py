@@ -244,7 +244,19 @@ def stretched(model):
     return model
 
 
+def for_another_model(model):
+    """As patches for transformers do on a U-Net: what they are given is not what they unpack."""
+
+    def unpack(hidden, skip, options):
+        first, second, third = hidden.shape[:2]
+        return hidden, skip
+
+    model.set_model_output_block_patch(unpack)
+    return model
+
+
 REFUSED = {
+    "for_another_model": for_another_model,
     "SelfAttentionGuidance": lambda model: run_node(SelfAttentionGuidance, model, 0.5, 2.0),
     "PerturbedAttentionGuidance": lambda model: run_node(PerturbedAttentionGuidance, model, 3.0),
     "RescaleCFG": lambda model: run_node(nodes_model_advanced.RescaleCFG, model, 0.7),

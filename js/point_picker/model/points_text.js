@@ -30,7 +30,7 @@ export function parsePoints(text, stage = null) {
   const ownForm = isObject(value) && "pairs" in value;
   const points = ownForm
     ? pointsOfOwnForm(value)
-    : { ...stage, pairs: pairsOfLists(isObject(value) ? value.points : value), pins: [] };
+    : { ...stage, pairs: pairsOfLists(isObject(value) ? pointsOfObject(value) : value), pins: [] };
   checkPoints(points);
   return stage ? scaledPoints(points, stage) : points;
 }
@@ -90,6 +90,11 @@ function pointsOfOwnForm(value) {
   if (!Array.isArray(pins)) throw new PointsError("the points' pins are not a list; place them again.");
   const read = pins.map((pin, index) => readPoint(pin, `pin ${index + 1}`));
   return { width: value.width, height: value.height, pairs, pins: read };
+}
+
+function pointsOfObject(value) {
+  if ("points" in value) return value.points;
+  throw new PointsError("the points have neither pairs nor points in them; give pairs, tracks or [x, y] points.");
 }
 
 function pairsOfLists(value) {
