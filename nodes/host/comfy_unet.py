@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import comfy.model_patcher
 import torch
-from comfy.ldm.modules.attention import attention_pytorch
+from comfy.ldm.modules.attention import SpatialTransformer, attention_pytorch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel, Upsample, forward_timestep_embed
 from comfy.model_sampling import EPS
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
@@ -142,6 +142,9 @@ def decode_blocks(
             hidden = checkpoint(run, joined, use_reentrant=False, preserve_rng_state=bool(options.get("patches")))
         else:
             hidden = run(joined)
+        if "transformer_index" in options:
+            # The host counts on in the options that it hands to a block; a block that is run again must not.
+            options["transformer_index"] += sum(isinstance(layer, SpatialTransformer) for layer in block)
         if index == last:
             feature = hidden
             if to_tap:
@@ -151,7 +154,7 @@ def decode_blocks(
 
 def _run_block(around, block, embedding, context, options: dict, following, joined: Tensor) -> Tensor:
     with around():
-        return forward_timestep_embed(block, joined, embedding, context, options, following)
+        return forward_timestep_embed(block, joined, embedding, context, dict(options), following)
 
 
 def epsilon(sampling, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:

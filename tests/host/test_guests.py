@@ -1,15 +1,19 @@
 """Other nodes' work on the MODEL and the prompt: it takes part with right gradients, or is refused by its own name."""
 
+import tempfile
 from types import SimpleNamespace
 
 import comfy.cldm.cldm
 import comfy.controlnet
+import comfy.gligen
+import comfy.model_patcher
 import comfy.ops
 import pytest
 import torch
-from comfy.ldm.modules.attention import attention_basic
+from comfy.ldm.modules.attention import BasicTransformerBlock, attention_basic
 from comfy.patcher_extension import WrappersMP
 from comfy_extras import nodes_attention_multiply, nodes_cfg, nodes_freelunch, nodes_hypertile, nodes_model_advanced
+from comfy_extras.nodes_hypernetwork import load_hypernetwork_patch
 from comfy_extras.nodes_model_downscale import PatchModelAddDownscale
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from comfy_extras.nodes_sag import SelfAttentionGuidance
@@ -40,9 +44,9 @@ def run_node(kind, *values):
     return function(*values)[0]
 
 
-def with_control(control):
+def with_options(more):
     text, options = tiny_conditioning()[0]
-    return [[text, {**options, "control": control}]]
+    return [[text, {**options, **more}]]
 
 
 def write_everywhere(hidden, skip, options):
@@ -70,7 +74,25 @@ def adapted(model):
     return model
 
 
+def with_hypernetwork(model):
+    """A file of two layers for prompts of the tiny models' width, as the host's loader reads it."""
+    width, generator = tiny_conditioning()[0][0].shape[-1], torch.Generator().manual_seed(8)
+    layers = {}
+    for number, (rows, columns) in enumerate([(2 * width, width), (width, 2 * width)]):
+        layers[f"linear.{number}.weight"] = torch.randn(rows, columns, generator=generator) / columns**0.5
+        layers[f"linear.{number}.bias"] = torch.zeros(rows)
+    with tempfile.NamedTemporaryFile(suffix=".pt") as file:
+        torch.save({width: [layers, layers], "activation_func": "swish"}, file.name)
+        patch = load_hypernetwork_patch(file.name, 0.7)
+    for networks in patch.hypernet.values():
+        networks.to(model.model.get_dtype())
+    model.set_model_attn1_patch(patch)
+    model.set_model_attn2_patch(patch)
+    return model
+
+
 MODELS = {
+    "hypernetwork": with_hypernetwork,
     "FreeU": lambda model: run_node(nodes_freelunch.FreeU, model, 1.3, 1.4, 0.9, 0.2),
     "FreeU_V2": lambda model: run_node(nodes_freelunch.FreeU_V2, model, 1.3, 1.4, 0.9, 0.2),
     "HyperTile": lambda model: run_node(nodes_hypertile.HyperTile, model, 32, 3, 0, False),
@@ -117,10 +139,27 @@ def real_adapter():
     return control.set_cond_hint(torch.rand(1, 3, SIDES[0] * 8, SIDES[1] * 8), 0.5, (0.0, 1.0))
 
 
+def real_gligen(dtype):
+    """A box with words of its own, as GLIGEN Textbox Apply puts them into a prompt."""
+    blocks = [m for m in tiny_model().model.diffusion_model.modules() if isinstance(m, BasicTransformerBlock)]
+    widths = [block.norm1.normalized_shape[0] for block in blocks]
+    network = comfy.gligen.Gligen(
+        [comfy.gligen.GatedSelfAttentionDense(width, 16, 4, 8) for width in widths],
+        comfy.gligen.PositionNet(16, 16),
+        16,
+    )
+    randomise(network, 6)
+    network.module_list.to(dtype)
+    words = torch.randn(1, 16, generator=torch.Generator().manual_seed(7))
+    patcher = comfy.model_patcher.ModelPatcher(network, torch.device("cpu"), torch.device("cpu"))
+    return ("position", patcher, [(words, 8, 8, 2, 2)])
+
+
 CONTROLS = {
-    "ControlNet": real_controlnet,
-    "T2I-Adapter": real_adapter,
-    "middle and output": FakeControl,
+    "ControlNet": lambda dtype: {"control": real_controlnet()},
+    "T2I-Adapter": lambda dtype: {"control": real_adapter()},
+    "middle and output": lambda dtype: {"control": FakeControl()},
+    "GLIGEN": lambda dtype: {"gligen": real_gligen(dtype)},
 }
 
 
@@ -165,7 +204,7 @@ def test_gradients_through_patches_equal_finite_differences(guest, speed):
 
 @pytest.mark.parametrize("guest", CONTROLS)
 def test_gradients_beside_controls_equal_finite_differences(guest):
-    positive = with_control(CONTROLS[guest]())
+    positive = with_options(CONTROLS[guest](torch.float64))
     model = tiny_model(dtype=torch.float64)
     gradient, difference = drag_with(model, positive, noisy_latent(), SIGMAS, gradient_and_difference)
     assert abs(difference) > 0.1
@@ -185,7 +224,7 @@ def test_a_patch_changes_the_prediction_as_it_does_in_the_host(guest):
 
 @pytest.mark.parametrize("guest", CONTROLS)
 def test_a_control_changes_the_prediction_as_it_does_in_the_host(guest):
-    ours, host = drag_with(tiny_model(), with_control(CONTROLS[guest]()), noisy_latent(), SIGMAS, epsilons)
+    ours, host = drag_with(tiny_model(), with_options(CONTROLS[guest](torch.float32)), noisy_latent(), SIGMAS, epsilons)
     _, without = drag_with(tiny_model(), tiny_conditioning(), noisy_latent(), SIGMAS, epsilons)
     assert (host - without).norm() > 1e-3 * host.norm()
     torch.testing.assert_close(ours, host, rtol=1e-4, atol=1e-5)
