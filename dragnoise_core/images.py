@@ -193,19 +193,20 @@ def to_srgb(picture: Image.Image) -> Image.Image:
 
 def _as_mask(picture: Image.Image) -> Tensor:
     if picture.mode[:1] in ("I", "F"):
-        values = _wide_grey(picture)
+        return torch.from_numpy(_wide_grey(picture))
+    alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
+    if alpha is None or alpha.getextrema()[0] == 255:
+        values = picture if picture.mode == "L" else picture.convert("RGB").convert("L")
     else:
-        alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
-        is_opaque = alpha is None or alpha.getextrema()[0] == 255
-        values = numpy.array(picture.convert("RGB").convert("L") if is_opaque else ImageOps.invert(alpha)) / 255
-    return torch.from_numpy(values.astype(numpy.float32))
+        values = ImageOps.invert(alpha)
+    return torch.from_numpy(numpy.array(values)).float().div_(255)
 
 
 def _wide_grey(picture: Image.Image) -> numpy.ndarray:
-    """Return a grey picture of 16 bits, [H, W] in [0, 1]."""
+    """Return a grey picture of 16 bits, [H, W] in [0, 1], float32."""
     if picture.mode == "F":
         raise ValueError("floating point pictures have no agreed range; save as 8 or 16 bit")
-    values = numpy.array(picture).astype(numpy.int64)
+    values = numpy.array(picture)
     if values.min() < 0 or values.max() > 65535:
         raise ValueError("more than 16 bits a pixel have no agreed range; save as 8 or 16 bit")
-    return values / 65535
+    return values.astype(numpy.float32) / numpy.float32(65535)
