@@ -6,7 +6,7 @@ import struct
 import numpy
 import pytest
 import torch
-from icc_profiles import DISPLAY_P3, grey_profile, rgb_profile
+from icc_profiles import D50, DISPLAY_P3, cmyk_profile, grey_profile, rgb_profile
 from PIL import Image, ImageCms, ImageOps
 from png_claiming import png_claiming
 
@@ -264,3 +264,27 @@ def test_grey_of_more_than_16_bits_is_refused_rather_than_cut(tmp_path):
     for load in (load_image, load_mask):
         with pytest.raises(DragNoiseError, match="16 bits"):
             load(tmp_path / "deep.tiff")
+
+
+INKS = {(1, 0, 0, 0): (62, -20, -20), (0, 1, 0, 0): (55, 45, 0), (0, 0, 1, 0): (90, -5, 60), (0, 0, 0, 1): (12, 0, 0)}
+
+
+def seen(light, a, b):
+    """Return the sRGB colour, [3] in 0 to 255, of L*a*b* under D50 (CIE 15; IEC 61966-2-1, adapted by Bradford)."""
+    height = (light + 16) / 116
+    roots = numpy.array([height + a / 500, height, height - b / 200])
+    xyz = numpy.where(roots > 6 / 29, roots**3, 3 * (6 / 29) ** 2 * (roots - 4 / 29)) * D50
+    to_rgb = [[3.13386, -1.61687, -0.49061], [-0.97877, 1.91614, 0.03345], [0.07195, -0.22899, 1.40524]]
+    linear = (numpy.array(to_rgb) @ xyz).clip(0, 1)
+    return numpy.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255
+
+
+@pytest.mark.parametrize("suffix", ["tiff", "jpg"])
+def test_printers_inks_are_converted_by_their_own_profile(tmp_path, suffix):
+    profile = cmyk_profile(lambda inks: INKS.get(inks, (100, 0, 0) if not any(inks) else (30, 0, 0)))
+    for inks, look in {(0, 0, 0, 0): (100, 0, 0), **INKS}.items():
+        picture = Image.new("CMYK", (16, 16), tuple(255 * ink for ink in inks))
+        picture.save(tmp_path / f"inks.{suffix}", icc_profile=profile)
+        loaded = load_image(tmp_path / f"inks.{suffix}")
+        assert "icc_profile" not in loaded.info
+        numpy.testing.assert_allclose(loaded.getpixel((8, 8)), seen(*look), atol=3)

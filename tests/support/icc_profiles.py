@@ -1,6 +1,8 @@
-"""Small colour profiles (ICC.1:2001, version 2): three primaries or grey, with a gamma for the tone curve."""
+"""Small colour profiles (ICC.1:2001, version 2): primaries or grey with a gamma, or inks by their corners."""
 
+import itertools
 import struct
+from collections.abc import Callable
 
 # The primaries of Display P3 seen from D50, the profile connection space's white: red, green, blue in XYZ.
 DISPLAY_P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
@@ -18,7 +20,17 @@ def grey_profile(gamma: float) -> bytes:
     return _profile("GRAY", {"kTRC": _curve(gamma)})
 
 
-def _profile(space: str, tags: dict[str, bytes]) -> bytes:
+def cmyk_profile(look: Callable[[tuple[int, ...]], tuple[float, float, float]]) -> bytes:
+    """Return a profile of four inks. look: the L*a*b* of a corner, (c, m, y, k), each 0 or 1; linear between them."""
+    corners = (look(inks) for inks in itertools.product((0, 1), repeat=4))
+    table = b"".join(bytes((round(light * 2.55), round(a) + 128, round(b) + 128)) for light, a, b in corners)
+    straight = bytes(range(256))
+    identity = _fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
+    content = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + identity + straight * 4 + table + straight * 3
+    return _profile("CMYK", {"A2B0": content}, b"prtr", b"Lab ")
+
+
+def _profile(space: str, tags: dict[str, bytes], kind: bytes = b"mntr", connection: bytes = b"XYZ ") -> bytes:
     text = b"for tests\0"
     description = b"desc" + bytes(4) + struct.pack(">I", len(text)) + text + bytes(78)
     tags = {"desc": description, "cprt": b"text" + bytes(4) + text, "wtpt": _xyz(D50), **tags}
@@ -27,7 +39,7 @@ def _profile(space: str, tags: dict[str, bytes]) -> bytes:
         content += bytes(-len(content) % 4)
         table += struct.pack(">4sII", name.encode(), offset + len(data), len(content))
         data += content
-    header = struct.pack(">I4sI4s4s4s", offset + len(data), bytes(4), 0x02100000, b"mntr", space.encode(), b"XYZ ")
+    header = struct.pack(">I4sI4s4s4s", offset + len(data), bytes(4), 0x02100000, kind, space.encode(), connection)
     header += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + _fixed(*D50)
     return header + bytes(128 - len(header)) + struct.pack(">I", len(tags)) + table + data
 
