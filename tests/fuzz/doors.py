@@ -83,6 +83,7 @@ def checkpoint(content: bytes) -> None:
 def folder(files: dict[str, bytes]) -> None:
     """`dragnoise edit --model FOLDER`, up to where its tensors would be read."""
     files = {f"it/{name}": content for name, content in files.items()}
+    files |= {f"it/{part}/model.safetensors": b"" for part in ("unet", "vae", "text_encoder")}
     with patch.object(diffusers_models, "_loaded", _reached):
         _command("models' folders", files, "edit", "picture.png", *DRAG, "--model", "it", load=edit_command._load)
 
