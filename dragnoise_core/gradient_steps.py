@@ -127,7 +127,8 @@ def _prepare(level: Level, trace: Trace, supervision: Supervision, mask: Tensor 
 
 def _find_points(supervision: Supervision, feature: Tensor, points: Tensor, known: dict[str, Any]) -> Tensor:
     radius, whole = supervision.config.tracking_radius, supervision.whole_cells
-    return track(feature, known["reference"], points, radius, supervision.grid, whole=whole)
+    warped = known["supervision"]["targets"] if supervision.config.warp else None
+    return track(feature, known["reference"], points, radius, supervision.grid, whole=whole, warped=warped)
 
 
 def _denoised(unet: SplitUNet, level: Level, bottleneck: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from .background import change_threshold, keep_background
 from .configuration import PRESETS, OptimisationConfig
@@ -22,8 +23,9 @@ from .propagation import carry
 from .schedule import check_sigmas, to_variance_preserving
 from .source import Level, inverted_source, sampled_path, sampled_source
 from .split_unet import SplitUNet
-from .supervision import PatchSupervision, latent_mask
+from .supervision import PatchSupervision, latent_mask, sample_patches
 from .trace import Trace
+from .tracking import track
 from .warping import WarpedLook, pinned
 
 SUPERVISIONS = {"patches": PatchSupervision, "dense": DenseSupervision}
@@ -148,4 +150,10 @@ def drag(
             corrections.append(kept - denoised)
             # A prediction that is higher by the correction is an epsilon that is lower by its part of sigma.
             edited = edited + corrections[-1] * (1 - sigma_next / sigma)
+    if config.warp and trace.losses:
+        # In the clean latents, which show what a warp brings where the features of noisy levels need not.
+        own, now = (functional.unfold(part, 3, padding=1).unflatten(2, part.shape[-2:]) for part in (clean, kept))
+        reference = sample_patches(own, placed.handles, 0, placed.grid)[:, :, 0, 0]
+        settings = {"whole": supervision.whole_cells, "warped": placed.targets}
+        trace.move(track(now, reference, trace.points, config.tracking_radius, placed.grid, **settings))
     return Dragged(trace.edit(found, corrections, x, sigmas, allowed), edited, walked)

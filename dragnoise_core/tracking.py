@@ -9,25 +9,44 @@ from .supervision import sample_patches
 
 
 def track(
-    feature: Tensor, reference: Tensor, points: Tensor, radius: int, grid: GridSize, *, whole: bool = True
+    feature: Tensor,
+    reference: Tensor,
+    points: Tensor,
+    radius: int,
+    grid: GridSize,
+    *,
+    whole: bool = True,
+    warped: Tensor | None = None,
 ) -> Tensor:
     """Return, for each point, the place within `radius` cells whose feature is nearest in L1 to its reference: [N, 2].
 
     DragNoise, section 3.3: a_i = argmin over the window around a_i of |F'_p - f_i^0|. feature: [1, C, H, W].
     reference: the original features at the original handles, [N, C]. points: [N, 2] on the grid. The candidates are
     whole cells away from the point, and inside the grid; unless `whole` is asked for, the minimum between the best one
-    and its neighbours counts. Runs on the points' device without a synchronisation.
+    and its neighbours counts. warped: [N, 2], where a warp has put the points; a better match around there counts more.
+    Runs on the points' device without a synchronisation.
     """
+    found, distance = _search(feature, reference, points, radius, grid, whole)
+    if warped is None:
+        return found
+    there, distance_there = _search(feature, reference, warped, radius, grid, whole)
+    return torch.where(distance_there < distance, there, found)
+
+
+def _search(
+    feature: Tensor, reference: Tensor, points: Tensor, radius: int, grid: GridSize, whole: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the best place in the window around every point, [N, 2], and how far its feature is off, [N, 1]."""
     window = sample_patches(feature, points, radius, grid)
     distance = (window - reference[:, :, None, None]).abs().sum(1)
     offset = torch.arange(-radius, radius + 1, device=points.device, dtype=points.dtype)
     inside_columns = _inside(points[:, :1] + offset, grid[0])[:, None, :]
     inside_rows = _inside(points[:, 1:] + offset, grid[1])[:, :, None]
     distance = distance.masked_fill(~(inside_columns & inside_rows), torch.inf)
-    best = distance.flatten(1).argmin(1)
-    row, column = best // len(offset), best % len(offset)
+    smallest, best = distance.flatten(1).min(1, keepdim=True)
+    row, column = best[:, 0] // len(offset), best[:, 0] % len(offset)
     tracked = points + torch.stack((offset[column], offset[row]), 1)
-    return tracked if whole else tracked + _between_cells(distance, row, column).to(points)
+    return (tracked if whole else tracked + _between_cells(distance, row, column).to(points)), smallest
 
 
 def _inside(positions: Tensor, cells: int) -> Tensor:

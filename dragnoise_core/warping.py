@@ -18,6 +18,7 @@ from .supervision import latent_mask
 
 # Over how many times the longest way the motion fades out. A smoothstep's slope is 1.5: below that, places would fold.
 FADING = 2.5
+FADING_SINGLE = 3.0  # of one handle on its own: what bends more sharply a model takes for a fault, and wipes it
 FADING_BEYOND_REACH = 1.8  # where a person has said how far things move along: soon, but without a fold
 SINGLE_WHOLE = 0.06  # of the grid's shorter side: so far around a handle on its own all moves with it
 RIGID_WHOLE = 0.4  # the same around handles that move as one rigid body,
@@ -45,14 +46,14 @@ def moved_share(places: Tensor, points: GridPoints) -> Tensor:
 
     All of it within a pair's reach of its target; without a reach, within SINGLE_WHOLE of a single one, RIGID_WHOLE
     around handles that move as one rigid body, else at the target alone. From there it fades over FADING times the
-    longest way, beyond a reach over FADING_BEYOND_REACH times. None at a pin.
+    longest way, FADING_SINGLE of a single one, beyond a reach over FADING_BEYOND_REACH times. None at a pin.
     """
     way, side = (points.targets - points.handles).norm(dim=1).amax(), min(points.grid)
-    guess = (RIGID_WAYS * way).clamp_max(RIGID_WHOLE * side) * points.rigid
+    guess, guessed_fading = (RIGID_WAYS * way).clamp_max(RIGID_WHOLE * side) * points.rigid, FADING
     if len(points.handles) == 1:
-        guess = way.new_tensor(SINGLE_WHOLE * side)
+        guess, guessed_fading = way.new_tensor(SINGLE_WHOLE * side), FADING_SINGLE
     unsaid = points.reaches.isnan()
-    whole, fading = torch.where(unsaid, guess, points.reaches), torch.where(unsaid, FADING, FADING_BEYOND_REACH)
+    whole, fading = torch.where(unsaid, guess, points.reaches), torch.where(unsaid, guessed_fading, FADING_BEYOND_REACH)
     share = _faded(torch.cdist(places, points.targets) - whole, fading * way).amax(1)
     if len(points.pins):
         # A pin's own fading ends before the nearest target: a handle arrives, whatever is pinned beside it.

@@ -91,7 +91,7 @@ def test_the_default_preset_on_its_inversions_path_tracks_the_same_points(superv
     path = inversion_path(unet, latent(), SIGMAS)
     edit = drag(unet, path.latents[0], SIGMAS, POINTS, config=config, path=path).edit
     fast = drag(GraphedUNet(unet, graphs()), path.latents[0], SIGMAS, POINTS, config=config, path=path).edit
-    assert edit.path[-1].tolist() != edit.path[0].tolist(), "the points must move for this to say anything"
+    assert (edit.path != edit.path[0]).any(), "the points must move for this to say anything"
     assert_tracks_the_same(fast, edit)
     torch.testing.assert_close(fast.bottlenecks, edit.bottlenecks, rtol=1e-2, atol=1e-2)
 
