@@ -29,6 +29,8 @@ from .tracking import track
 from .warping import WarpedLook, pinned
 
 SUPERVISIONS = {"patches": PatchSupervision, "dense": DenseSupervision}
+# What has turned or grown on its way resembles itself less: where the warp has put it, a match half as good counts.
+WARP_FAVOURED = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +156,6 @@ def drag(
         # In the clean latents, which show what a warp brings where the features of noisy levels need not.
         own, now = (functional.unfold(part, 3, padding=1).unflatten(2, part.shape[-2:]) for part in (clean, kept))
         reference = sample_patches(own, placed.handles, 0, placed.grid)[:, :, 0, 0]
-        settings = {"whole": supervision.whole_cells, "warped": placed.targets}
+        settings = {"whole": supervision.whole_cells, "warped": placed.targets, "favour": WARP_FAVOURED}
         trace.move(track(now, reference, trace.points, config.tracking_radius, placed.grid, **settings))
     return Dragged(trace.edit(found, corrections, x, sigmas, allowed), edited, walked)

@@ -17,20 +17,21 @@ def track(
     *,
     whole: bool = True,
     warped: Tensor | None = None,
+    favour: float = 1.0,
 ) -> Tensor:
     """Return, for each point, the place within `radius` cells whose feature is nearest in L1 to its reference: [N, 2].
 
     DragNoise, section 3.3: a_i = argmin over the window around a_i of |F'_p - f_i^0|. feature: [1, C, H, W].
     reference: the original features at the original handles, [N, C]. points: [N, 2] on the grid. The candidates are
     whole cells away from the point, and inside the grid; unless `whole` is asked for, the minimum between the best one
-    and its neighbours counts. warped: [N, 2], where a warp has put the points; a better match around there counts more.
-    Runs on the points' device without a synchronisation.
+    and its neighbours counts. warped: [N, 2], where a warp has put the points: they are found around there unless the
+    match is `favour` times worse than around `points`. Runs on the points' device without a synchronisation.
     """
     found, distance = _search(feature, reference, points, radius, grid, whole)
     if warped is None:
         return found
     there, distance_there = _search(feature, reference, warped, radius, grid, whole)
-    return torch.where(distance_there < distance, there, found)
+    return torch.where(distance_there < favour * distance, there, found)
 
 
 def _search(

@@ -237,10 +237,10 @@ def test_the_report_compares_every_method_with_the_reference_drag_by_drag():
     report = scene_report(made_up_rows(), names, {"seed": 0, "device": "cpu", "processes": 1})
     distance, truth, outside, seconds, farther = report["goals"]["ours"]
     paper = sum((1.2 if index == 3 else 0.8) * (10 + index) for index in range(8))
-    assert distance["mean"] == pytest.approx(0.2 * sum(range(10, 18)) / paper) and distance["kept"] and distance["sure"]
+    assert distance["mean"] == pytest.approx(0.2 * sum(range(10, 18)) / paper) and not distance["kept"]
     assert truth["mean"] == pytest.approx(4) and truth["low"] == pytest.approx(4) and truth["kept"]
     assert outside["mean"] == pytest.approx(4) and outside["goal"] == "at least 5"
-    assert seconds["mean"] == pytest.approx(2.2 / 2.85) and farther["mean"] == 0
+    assert seconds["mean"] == pytest.approx(2.2 / 2.85) and seconds["kept"] and seconds["sure"] and farther["mean"] == 0
     assert report["methods"]["paper"]["worse_distance"]["mean"] == pytest.approx(100 / 8)
     assert report["methods"]["ours"]["others"]["count"] == 1 and report["methods"]["ours"]["still_moved"]["count"] == 0
     assert report["breakdown"]["pairs"]["2"]["ours"]["distance"]["mean"] == pytest.approx(0.2 * 14)

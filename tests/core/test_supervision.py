@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -99,6 +100,15 @@ def test_tracking_finds_where_the_feature_went(shift):
     reference = feature[0, :, 7, 8][None]
     found = track(moved, reference, start, 3, (16, 16))
     assert (found - start)[0].tolist() == list(shift)
+
+
+def test_what_a_warp_has_put_far_away_is_found_there_and_what_it_has_not_is_not():
+    feature, start, target = random_map(32, 32), torch.tensor([[6.0, 8.0]]), torch.tensor([[24.0, 20.0]])
+    reference = feature[0, :, 8, 6][None]
+    moved = feature.roll((12, 18), (2, 3))
+    track_with = partial(track, reference=reference, points=start, radius=3, grid=(32, 32), warped=target)
+    assert track_with(moved).tolist() == target.tolist()
+    assert track_with(feature, favour=2.0).tolist() == start.tolist()
 
 
 def test_tracking_stays_inside_the_window_and_the_grid():

@@ -70,7 +70,7 @@ def test_the_shipped_figures_reach_the_goals():
 @kinds
 def test_inversion_and_sampling_without_an_edit_return_the_picture(model, latents, decoded, kind):
     unet = DiffusersSplitUNet(model.unet, model.prompt(kind))
-    sigmas = ddim_sigmas(unet.sigmas, 50, 0.7)
+    sigmas = ddim_sigmas(unet.conditions.sigmas, 50, 0.7)
     latent = latents[kind][:1]
     returned = sample(unet, invert(unet, latent, sigmas), sigmas)
     assert psnr(model.decode(returned), decoded[kind][:1]) >= 36
