@@ -7,6 +7,8 @@ from torch.nn import functional
 from .grid import GridSize
 from .supervision import sample_patches
 
+WARPED_RADIUS = 2  # cells around the place that a warp has brought a point to
+
 
 def track(
     feature: Tensor,
@@ -24,13 +26,13 @@ def track(
     DragNoise, section 3.3: a_i = argmin over the window around a_i of |F'_p - f_i^0|. feature: [1, C, H, W].
     reference: the original features at the original handles, [N, C]. points: [N, 2] on the grid. The candidates are
     whole cells away from the point, and inside the grid; unless `whole` is asked for, the minimum between the best one
-    and its neighbours counts. warped: [N, 2], where a warp has put the points: they are found around there unless the
+    and its neighbours counts. warped: [N, 2], where a warp has put the points: they are found beside it unless the
     match is `favour` times worse than around `points`. Runs on the points' device without a synchronisation.
     """
     found, distance = _search(feature, reference, points, radius, grid, whole)
     if warped is None:
         return found
-    there, distance_there = _search(feature, reference, warped, radius, grid, whole)
+    there, distance_there = _search(feature, reference, warped, min(radius, WARPED_RADIUS), grid, whole)
     return torch.where(distance_there < favour * distance, there, found)
 
 

@@ -166,7 +166,7 @@ class Overflowing(ToyUNet):
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_step_that_diverges_is_taken_back_and_counted(name, lag, monkeypatch):
     monkeypatch.setattr(gradient_steps, "Answers", answers_after(lag))
-    x, config = noisy(), preset(name, iterations=28, stop_distance=0.5, learning_rate=0.3, bottleneck_change=0.0)
+    x, config = noisy(), preset(name, iterations=28, stop_distance=0.5, learning_rate=0.1, bottleneck_change=0.0)
     wild = optimise(ToyUNet(), x, SIGMAS, POINTS, config=config)
     limit = 0.7 * float(wild.bottlenecks.abs().max())
     edit = optimise(Overflowing(limit), x, SIGMAS, POINTS, config=config)
