@@ -102,7 +102,13 @@ class HostPage(PickerPage):
     def load_page(self) -> None:
         post(self.url, "/settings", {**SETTINGS, "Comfy.VueNodes.Enabled": self.frontend.is_vue})
         self.page.goto(self.url, timeout=60_000)
-        self.page.wait_for_function("() => window.app?.extensionManager && app.graph && !app.configuringGraph")
+        # The page puts the last workflow back at the end of its start: what is added before that stands beside it.
+        self.page.wait_for_function(
+            """() => {
+                const manager = window.app?.extensionManager;
+                return manager?.workflow?.activeWorkflow && !manager.spinner && app.graph && !app.configuringGraph;
+            }"""
+        )
         self.page.wait_for_function("() => window.LiteGraph?.registered_node_types.DragNoisePoints")
         self.js(CAPTURE)
 
