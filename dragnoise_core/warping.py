@@ -16,13 +16,13 @@ from .motion import carried
 from .points import DragPoints
 from .supervision import latent_mask
 
-# Over how many times the longest way the motion fades out. A smoothstep's slope is 1.5: below that, places would fold.
-FADING = 2.5
+NO_FOLD = 1.5  # the slope of a smoothstep: a motion that fades out over fewer times the longest way folds the plane
+FADING = 2.5  # over how many times its own way the motion of a pair fades out
 FADING_SINGLE = 3.0  # of one handle on its own: what bends more sharply a model takes for a fault, and wipes it
 FADING_BEYOND_REACH = 1.8  # where a person has said how far things move along: soon, but without a fold
 SINGLE_WHOLE = 0.06  # of the grid's shorter side: so far around a handle on its own all moves with it
 RIGID_WHOLE = 0.4  # the same around handles that move as one rigid body,
-RIGID_WAYS = 6.0  # and at most so many times the longest way: a raised eyebrow does not lift the head
+RIGID_WAYS = 2.0  # for every one of them at most so many longest ways: two raised eyebrows do not lift the head
 PIN_RADIUS = 0.06  # of the grid's shorter side: how far around a pin things stay
 # How well the model must predict the unedited picture to be asked what the edited one looks like, in deviations of
 # its latent. The same for every model, schedule and number of steps: the error falls with the noise.
@@ -46,15 +46,17 @@ def moved_share(places: Tensor, points: GridPoints) -> Tensor:
 
     All of it within a pair's reach of its target; without a reach, within SINGLE_WHOLE of a single one, RIGID_WHOLE
     around handles that move as one rigid body, else at the target alone. From there it fades over FADING times the
-    longest way, FADING_SINGLE of a single one, beyond a reach over FADING_BEYOND_REACH times. None at a pin.
+    pair's way, FADING_SINGLE of a single one, beyond a reach over FADING_BEYOND_REACH times. None at a pin.
     """
-    way, side = (points.targets - points.handles).norm(dim=1).amax(), min(points.grid)
-    guess, guessed_fading = (RIGID_WAYS * way).clamp_max(RIGID_WHOLE * side) * points.rigid, FADING
-    if len(points.handles) == 1:
+    ways, count, side = (points.targets - points.handles).norm(dim=1), len(points.handles), min(points.grid)
+    way = ways.amax()
+    guess, guessed_fading = (RIGID_WAYS * count * way).clamp_max(RIGID_WHOLE * side) * points.rigid, FADING
+    if count == 1:
         guess, guessed_fading = way.new_tensor(SINGLE_WHOLE * side), FADING_SINGLE
     unsaid = points.reaches.isnan()
     whole, fading = torch.where(unsaid, guess, points.reaches), torch.where(unsaid, guessed_fading, FADING_BEYOND_REACH)
-    share = _faded(torch.cdist(places, points.targets) - whole, fading * way).amax(1)
+    width = torch.maximum(fading * ways, NO_FOLD * way)
+    share = _faded(torch.cdist(places, points.targets) - whole, width).amax(1)
     if len(points.pins):
         # A pin's own fading ends before the nearest target: a handle arrives, whatever is pinned beside it.
         nearest = torch.cdist(points.pins, points.targets).amin(1).clamp_max(FADING * way)

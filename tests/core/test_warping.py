@@ -50,7 +50,15 @@ def test_what_is_at_a_target_was_at_its_handle():
     torch.testing.assert_close(came_from(asked.targets, asked), asked.handles, atol=0.05, rtol=0)
 
 
-@pytest.mark.parametrize("pairs", [[((120, 120), (165, 130))], [((90, 100), (120, 90)), ((150, 100), (180, 90))]])
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [((120, 120), (165, 130))],
+        [((90, 100), (120, 90)), ((150, 100), (180, 90))],
+        [((70, 120), (110, 120)), ((160, 100), (164, 102)), ((200, 140), (200, 140))],
+    ],
+    ids=["one", "a body", "a long way, a short one and none"],
+)
 @pytest.mark.parametrize("reach", [None, 12.0, 60.0])
 def test_nothing_folds_over_whatever_the_reach(pairs, reach):
     """Along the motion places keep their order: the finite differences of where they come from stay positive."""
@@ -68,6 +76,22 @@ def test_a_reach_says_how_far_things_move_along():
     assert moved_share(places, asked).tolist() == pytest.approx([1.0, 1.0, 0.0], abs=1e-6)
     alone = placed(points(((100, 100), (116, 100))))
     assert moved_share(places, alone)[1] < 0.9
+
+
+def test_a_short_way_beside_a_long_one_takes_less_along():
+    asked = placed(points(((60, 60), (92, 60)), ((200, 180), (208, 180))))
+    at_long, at_short = moved_share(asked.targets + torch.tensor([0.0, 14.0]), asked)
+    assert 0 < at_short < at_long - 0.2
+
+
+def test_every_further_point_of_a_body_says_that_more_of_it_moves():
+    def lifted(*handles):
+        asked = placed(points(*(((x, y), (x, y - 10)) for x, y in handles)))
+        assert asked.rigid
+        return float(moved_share(torch.tensor([[64.0, 80.0]]), asked))
+
+    brows, face = [(100, 100), (156, 100)], [(100, 100), (156, 100), (128, 130), (128, 150)]
+    assert lifted(*brows) < 0.05 < 0.95 < lifted(*face)
 
 
 def test_a_pin_stays_and_the_handle_beside_it_still_arrives():
