@@ -17,7 +17,7 @@ from find_host import find_host, host_python  # noqa: E402
 NO_ACCELERATOR = "import sys, torch; sys.exit(torch.cuda.is_available() or torch.backends.mps.is_available())"
 START = """
 DragNoise is at {place}.
-Open the address below, then Workflow > Browse Templates > {name} > 01_start_here, and press Run.
+Open the address below. Behind ComfyUI's logo choose Browse Templates > {name} > 01_start_here, and press Run.
 
 """
 

@@ -1,15 +1,10 @@
 """The picker in the real ComfyUI, on every frontend and renderer that there is here."""
 
 import json
-import math
 import re
 
 import pytest
-import torch
-from frontends import find_frontends
 from host_page import ROOT, get
-
-from dragnoise_core.demo.loader import load_keypoint_regressor
 
 HIDES_LINKED = (1, 40)
 # Previews of single steps are larger: eight pixels for each of the latent's.
@@ -474,25 +469,3 @@ def test_start_here_runs_and_shows_picture_path_report_and_result(host, screensh
     host.load(json.loads(json.dumps(host.stored())))
     host.wait_for_picker()
     assert report.inner_text() == text
-
-
-def test_the_whole_drag_as_a_person_does_it(host, screenshots):
-    """Open start-here, drag the nose's target further, Run: the nose of the result went there."""
-    if host.frontend != find_frontends()[0]:
-        pytest.skip("minutes on a CPU; run once, with the oldest frontend")
-    result, (handle, target) = open_start_here(host)
-    host.drag(target, (target[0] + 4, target[1] + 4))
-    target = host.pairs[0][1]
-    host.js("() => { window.told = 0; app.api.addEventListener('dragnoise_path', () => (told += 1)); }")
-    entry = host.run(seconds=500, press=True)
-    assert entry["status"]["status_str"] == "success", entry["status"]
-    assert host.js("() => told") > 1, "the path grows while the optimisation runs"
-    host.wait_for_picture(256, 256)
-    path = host.js("() => picker.stage.paths")[0]
-    assert path[0] == pytest.approx(handle, abs=8) and path[-1] == pytest.approx(target, abs=8)
-    if screenshots:
-        host.page.screenshot(path=screenshots / "whole-drag.png")
-    picture = host.picture(entry["outputs"][result]["images"][0])
-    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).reshape(256, 256, 3)
-    found = load_keypoint_regressor().locate(pixels.permute(2, 0, 1)[None] / 255, "face")["nose"][0].tolist()
-    assert math.dist(found, target) < math.dist(handle, target) / 2, f"the nose is at {found}"
