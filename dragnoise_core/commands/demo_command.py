@@ -39,7 +39,7 @@ def _drag(
     model: LoadedModel, regressor: torch.nn.Module, kind: str, drag: Drag, folder: Path
 ) -> tuple[Image.Image, Image.Image, Image.Image, Image.Image]:
     before, truth = to_picture(drag.source_picture()), to_picture(drag.truth_picture())
-    points = DragPoints.from_pairs(drag_points(drag), *before.size)
+    points = DragPoints.from_pairs(drag_points(drag), *before.size, pins=drag.pins)
     recorder = ProcessRecorder(model, before, points)
     with ProgressBars(kind) as bars:
 
@@ -52,7 +52,7 @@ def _drag(
     for name, picture in (("before", before), ("after", after), ("truth", truth)):
         save_picture(picture, folder / f"{kind}-{name}.png")
     save_gif(recorder.finish(after), folder / f"{kind}-process.gif")
-    say(f"{kind}: drag of {', '.join(drag.names)}")
+    say(f"{kind}: drag of {', '.join(drag.names)}" + (f"; {len(drag.pins)} pins" if drag.pins else ""))
     say(describe(result.report()))
     targets = torch.tensor(points.targets)
     for name, picture in (("before", before), ("after", after)):

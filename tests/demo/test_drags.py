@@ -27,6 +27,7 @@ def test_the_example_is_a_visible_drag_inside_the_picture(kind):
     drag = example_drags()[kind]
     assert drag.kind == kind
     check(drag, 20, 60)
+    assert all(0 < x < 256 and 0 < y < 256 for x, y in drag.pins)
     source, truth = drag.source_picture(), drag.truth_picture()
     assert source.shape == truth.shape == (1, 3, 256, 256)
     assert (source - truth).abs().max() > 0.3
