@@ -66,3 +66,19 @@ def test_help_pages_in_other_languages_are_those_that_the_command_writes():
     docs = ROOT / "js" / "docs"
     written = {path.relative_to(docs): path.read_text(encoding="utf-8") for path in docs.glob("*/*.md")}
     assert written == expected, "run python .ci/localised_help.py"
+
+
+@pytest.mark.parametrize("language", [path.stem for path in (ROOT / ".ci" / "help").iterdir()])
+@pytest.mark.parametrize("node", INTERFACE)
+def test_a_page_translated_in_full_has_the_sections_rows_and_names_of_the_english_one(language, node):
+    english, other = (
+        re.split(r"^#+ ", (ROOT / "js" / "docs" / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
+        for name in (f"{node}.md", f"{node}/{language}.md")
+    )
+    assert len(english) == len(other) > 2
+    for section, translated in zip(english[2:], other[2:], strict=True):
+        if section.startswith(("Inputs", "Outputs")):
+            continue  # these come from the node's own texts
+        for what in (r"\d{2}_\w+", r"photo\.(?:png|json)", r"^[|-]"):
+            found = [re.findall(what, text, re.MULTILINE) for text in (section, translated)]
+            assert found[0] == found[1], section
