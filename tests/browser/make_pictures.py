@@ -15,7 +15,7 @@ from conftest import FLAGS, FRONTENDS, ROOT, chromium, missing
 from host_page import HostPage, running_host
 from PIL import Image
 from playwright.sync_api import sync_playwright
-from test_layout import SETTLE, SHOW_ALL
+from test_layout import MEASURE, SETTLE, SHOW_ALL
 from workflow_files import EXAMPLES, read_workflow
 
 HELP, README = ROOT / "js" / "docs", ROOT / ".github"
@@ -49,7 +49,8 @@ def main(wanted: list[str]) -> int:
         return 1
     chosen = [path for path in EXAMPLES if (not wanted or path.stem[:2] in wanted) and path.stem not in TWINS]
     with host_page(is_vue=True) as page:
-        for path in chosen:
+        # Graphs first, while no message of a finished run hangs over them.
+        for path in sorted(chosen, key=lambda path: path.stem in RESULTS):
             made = results(page, path) if path.stem in RESULTS else [graph(page, path)]
             columns, side = RESULTS.get(path.stem, (1, 0))
             save(joined(made, columns, side), path.with_suffix(".jpg"))
@@ -112,7 +113,12 @@ def results(page: HostPage, path: Path) -> list[Image.Image]:
 def graph(page: HostPage, path: Path) -> Image.Image:
     """The workflow's nodes, as the page shows them."""
     open_workflow(page, path)
-    picture = screenshot(page, (70, 90, 1330, 640))
+    found = page.js(MEASURE)
+    boxes = [each["box"] for each in found["nodes"] + found["groups"]]
+    ends = [pick(box[side] for box in boxes) for side, pick in enumerate((min, min, max, max))]
+    scale, offset = page.js("() => [app.canvas.ds.scale, [...app.canvas.ds.offset]]")
+    corners = [(end + offset[side % 2]) * scale for side, end in enumerate(ends)]
+    picture = screenshot(page, [corner + margin for corner, margin in zip(corners, (-8, -8, 8, 8), strict=True)])
     return picture.resize((GRAPH_WIDTH, round(picture.height * GRAPH_WIDTH / picture.width)), Image.LANCZOS)
 
 
