@@ -11,6 +11,7 @@ from ..dragnoise_core.configuration import PRESETS
 from ..dragnoise_core.drawing import to_picture
 from ..dragnoise_core.edit import load_edit, save_edit
 from ..dragnoise_core.errors import DragNoiseError
+from ..dragnoise_core.originals import kept_originals
 from ..dragnoise_core.schedule import ddim_sigmas
 from ..dragnoise_core.warping import warped_picture
 from .host.conversions import decoded, encoded, fitted_mask, one_mask, padded, to_core_image, to_host_image
@@ -105,28 +106,25 @@ class DragNoiseEdit(io.ComfyNode):
         clean, warped = encoded(vae, to_host_image(whole)), None
         if config.warp:
             moved = warped_picture(whole.cpu(), clean.cpu(), on_whole, one_mask(mask))
-            warped = encoded(vae, to_host_image(moved))
+            warped = moved, encoded(vae, to_host_image(moved))
         run = HostRun(model, positive, sigmas, progress, Speed(acceleration, low_memory))
         run.check(clean)
 
         def edited(run: HostRun) -> tuple:
             noisy, path = run.invert(clean, features=0 if low_memory else config.compared_steps)
             progress.next_phase(levels)
-            dragged = run.drag(noisy, on_whole, mask, config, path, warped)
+            dragged = run.drag(noisy, on_whole, mask, config, path, warped and warped[1])
             report = for_a_person(dragged.edit, run.remark)
             progress.next_phase(config.iterations)
             return dragged.edit, report, run.sample(noisy, dragged.edit, walked=dragged)
 
         edit, report, latent = run.at_once(clean, edited)
-        result = decoded(vae, latent)
-        if edit.iterations and config.background:
-            originals = [(whole, clean)] if warped is None else [(moved, warped), (whole, clean)]
-            again = [(picture.cpu(), to_core_image(decoded(vae, latent)).cpu()) for picture, latent in originals]
-            result = to_host_image(keep_pixels(to_core_image(result).cpu(), *again))
-        result = result[:, :height, :width]
-        progress.finish(points, edit.path, to_picture(to_core_image(result)))
+        originals = kept_originals(edit, (whole, clean), warped)
+        again = [(picture.cpu(), to_core_image(decoded(vae, latent)).cpu()) for picture, latent in originals]
+        result = keep_pixels(to_core_image(decoded(vae, latent)).cpu(), *again)[..., :height, :width]
+        progress.finish(points, edit.path, to_picture(result))
         shown = edit_ui(edit, with_notice(report, files), points)
-        return io.NodeOutput(result.cpu(), edit, for_programs(edit), ui=shown)
+        return io.NodeOutput(to_host_image(result), edit, for_programs(edit), ui=shown)
 
 
 class DragNoiseSaveEdit(io.ComfyNode):

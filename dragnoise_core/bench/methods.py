@@ -3,6 +3,7 @@
 from ..configuration import PRESETS, OptimisationConfig, preset
 from ..errors import DragNoiseError
 from ..optimisation import drag
+from ..originals import Original, kept_originals
 from ..sampling import sample
 from ..warping import warped_picture
 from .opponents.drag_diffusion import drag_diffusion
@@ -17,29 +18,27 @@ def do_nothing(task: Task) -> Outcome:
 
 def warp_alone(task: Task) -> Outcome:
     """Warp the picture as `default` does, and ask no model."""
+    warped = _warped(task)
+    return Outcome(warped[1], 0, originals=(warped, (task.picture, task.latent)))
+
+
+def _warped(task: Task) -> Original:
     moved = warped_picture(task.picture, task.latent, task.points, task.mask)
-    latent = task.encode(moved)
-    return Outcome(latent, 0, originals=((moved, latent), (task.picture, task.latent)))
+    return moved, task.encode(moved)
 
 
 def drag_noise(config: OptimisationConfig) -> Method:
     """Return our method with these settings."""
 
     def method(task: Task) -> Outcome:
-        warped, originals = None, []
-        if config.warp and task.picture is not None:
-            moved = warped_picture(task.picture, task.latent, task.points, task.mask)
-            warped = task.encode(moved)
-            originals.append((moved, warped))
+        warped = _warped(task) if config.warp and task.picture is not None else None
         dragged = drag(
             task.unet, task.noisy, task.sigmas, task.points,
-            mask=task.mask, config=config, path=task.path, warped=warped,
+            mask=task.mask, config=config, path=task.path, warped=warped and warped[1],
         )  # fmt: skip
         edit = dragged.edit
         latent = sample(task.unet, dragged.latent, task.sigmas, edit=edit, start=dragged.level)
-        if task.picture is not None:
-            originals.append((task.picture, task.latent))
-        kept = tuple(originals) if edit.iterations and config.background else ()
+        kept = () if task.picture is None else kept_originals(edit, (task.picture, task.latent), warped)
         return Outcome(latent, edit.iterations, edit.path[-1], kept)
 
     return method

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..inversion import InversionPath
+from ..originals import Original
 from ..points import DragPoints
 from ..standalone.diffusers_unet import DiffusersSplitUNet
 
@@ -36,14 +37,13 @@ class Outcome:
     """What a method made of a task: the clean latent, [1, 4, h, w], and the gradient steps it took.
 
     ends: where the method believes the handles to be, [N, 2], picture pixels; None when it has no belief.
-    originals: pictures, [1, 3, H, W], whose own pixels are kept where no difference is seen, each with its latent, see
-    `keep_pixels`.
+    originals: whose own pixels are kept where no difference is seen, see `keep_pixels`.
     """
 
     latent: Tensor
     iterations: int
     ends: Tensor | None = None
-    originals: tuple[tuple[Tensor, Tensor], ...] = ()
+    originals: tuple[Original, ...] = ()
 
 
 Method = Callable[[Task], Outcome]

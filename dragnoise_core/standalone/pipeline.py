@@ -19,6 +19,7 @@ from ..finite import check_finite
 from ..images import fit, unfit
 from ..inversion import InversionPath, inversion_path
 from ..optimisation import Dragged, drag
+from ..originals import Original, kept_originals
 from ..points import DragPoints
 from ..progress import Callback
 from ..sampling import sample
@@ -27,7 +28,6 @@ from ..supervision import latent_mask
 from ..warping import warped_picture
 from .loaded_model import LoadedModel
 
-Original = tuple[Tensor, Tensor]  # a picture, [1, 3, H, W] in [0, 1], and its latent, model units, [1, 4, h, w]
 MIN_SIDE = 16  # pixels; smaller pictures show nothing once they are scaled up to the model's size
 
 
@@ -180,11 +180,8 @@ class PictureRun:
             latent = sample(
                 self.unet, dragged.latent, self.sigmas, edit=edit, start=dragged.level, callback=self.callback
             )
-            originals = []
-            if edit.iterations and edit.config.background:
-                source = to_variance_preserving(path.latents[-1], float(self.sigmas[-1]))
-                originals = [*([] if warped is None else [warped]), (to_tensor(self.fitted), source)]
-            picture = self.decode(latent, originals)
+            source = to_variance_preserving(path.latents[-1], float(self.sigmas[-1]))
+            picture = self.decode(latent, kept_originals(edit, (to_tensor(self.fitted), source), warped))
         reconstruction = None
         if reconstruct:
             with self.phase("reconstruction"):
