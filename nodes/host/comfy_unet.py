@@ -25,7 +25,7 @@ from ...dragnoise_core.errors import DragNoiseError
 from ...dragnoise_core.split_unet import Decoded, Encoded
 from .frozen_weights import FrozenWeights, makes_weights, normal_copy
 from .guests import guests_of
-from .model_facts import inference_dtype, own_sampling
+from .model_facts import inference_dtype, own_sampling, unet_of
 
 KEY = "dragnoise"
 
@@ -64,10 +64,11 @@ class ComfySplitUNet:
         self.model_sampling = own_sampling(guider.model_patcher)
         self.weights = FrozenWeights()
         if stay is not None:
-            network = guider.inner_model.diffusion_model
-            dtype = inference_dtype(guider.inner_model)
-            unet = getattr(network, "_orig_mod", network)
-            stay.enter_context(self.weights.held(unet, guider.model_patcher.load_device, dtype))
+            model = guider.inner_model
+            held = self.weights.held(
+                unet_of(model.diffusion_model), guider.model_patcher.load_device, inference_dtype(model)
+            )
+            stay.enter_context(held)
 
     def encode(self, x: Tensor, sigma: float, *, middle: bool = True) -> Encoded:
         """See SplitUNet. Runs the host's whole model once, in inference mode, and keeps what the decoder needs.

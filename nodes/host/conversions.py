@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from ...dragnoise_core.edit import DragEdit
 from ...dragnoise_core.errors import DragNoiseError
+from ...dragnoise_core.finite import check_finite
 from ...dragnoise_core.images import load_mask
 from ...dragnoise_core.inversion import InversionPath
 from ...dragnoise_core.points import DragPoints
@@ -18,8 +19,6 @@ from .files import stored_file
 # Key in the LATENT of an inversion under which its latents at every level are: [k + 1, 1, C, h, w], model units, CPU.
 PATH = "dragnoise_path"
 CELL = 8  # picture pixels to a cell of the latent
-VAE_REMEDY = "use another VAE, or start ComfyUI with --fp32-vae"
-MODEL_REMEDY = "use another checkpoint, or start ComfyUI with --fp32-unet"
 
 
 def to_core_image(image: Tensor) -> Tensor:
@@ -32,21 +31,14 @@ def to_host_image(image: Tensor) -> Tensor:
     return image.movedim(1, -1).float().clamp(0, 1).cpu().contiguous()
 
 
-def finite(numbers: Tensor, place: str, remedy: str) -> Tensor:
-    """Return `numbers` if all of them are finite. Raises DragNoiseError that names the place and the remedy."""
-    if not torch.isfinite(numbers).all():
-        raise DragNoiseError(f"{place} gave numbers that are not finite; {remedy}.")
-    return numbers
-
-
 def encoded(vae, image: Tensor) -> Tensor:
     """Return the latent of an IMAGE, as the host scales it. Raises DragNoiseError where the VAE fails."""
-    return finite(vae.encode(image), "the VAE's encoder", VAE_REMEDY)
+    return check_finite(vae.encode(image), "the VAE's encoder")
 
 
 def decoded(vae, latent: Tensor) -> Tensor:
     """Return the IMAGE of a latent. Raises DragNoiseError where the VAE fails."""
-    return finite(vae.decode(latent), "the VAE's decoder", VAE_REMEDY)
+    return check_finite(vae.decode(latent), "the VAE's decoder")
 
 
 def latent_samples(latent: dict[str, Any], model) -> Tensor:
@@ -66,7 +58,7 @@ def latent_samples(latent: dict[str, Any], model) -> Tensor:
         raise DragNoiseError(
             f"the latent holds {len(samples)} pictures; drag one at a time, Latent From Batch picks one."
         )
-    return finite(samples, "what made the latent", f"if it was VAE Encode, {VAE_REMEDY}")
+    return check_finite(samples, "what made the latent")
 
 
 def fitting_path(path: InversionPath | None, latent: Tensor, sigmas: Tensor) -> InversionPath | None:

@@ -4,19 +4,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...dragnoise_core.errors import DragNoiseError
-from .conversions import MODEL_REMEDY, finite
-from .model_facts import own_sampling
+from ...dragnoise_core.finite import check_finite
+from .model_facts import STEP_WRAPPERS, own_sampling
 
 # Functions of a model's options that change what the U-Net has predicted, or take the place of its calls.
 GUIDANCE = (
     "sampler_cfg_function", "sampler_pre_cfg_function", "sampler_post_cfg_function", "sampler_calc_cond_batch_function",
-)  # fmt: skip
-WRAPPERS = (
-    WrappersMP.PREDICT_NOISE, WrappersMP.CALC_COND_BATCH, WrappersMP.APPLY_MODEL, WrappersMP.DIFFUSION_MODEL,
 )  # fmt: skip
 PARTS = {"area": "Conditioning (Set Area)", "mask": "Conditioning (Set Mask)"}
 DIFFERENT = 0.05  # of the prediction's norm; half precision and other attention stay below
@@ -103,7 +99,7 @@ def _compare_decoder(unet, latent: Tensor, sigmas: Tensor) -> None:
 def _epsilon(unet, x: Tensor, sigma: float) -> Tensor:
     with torch.inference_mode():
         denoised = unet.guider(x, x.new_full((len(x),), sigma), **unet.extra_args)
-        return finite((x - denoised) / sigma, "the U-Net", MODEL_REMEDY)
+        return check_finite((x - denoised) / sigma, "the U-Net")
 
 
 def guests_of(model) -> str:
@@ -114,7 +110,7 @@ def guests_of(model) -> str:
         found += patches
     for replacements in options.get("patches_replace", {}).values():
         found += replacements.values()
-    for kind in WRAPPERS:
+    for kind in STEP_WRAPPERS:
         found += model.get_all_wrappers(kind)
     return _names(found) if found else "another node"
 

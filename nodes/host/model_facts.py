@@ -1,6 +1,17 @@
 """Facts about a MODEL of the host that it does not simply state."""
 
 import torch
+from comfy.patcher_extension import WrappersMP
+
+# The kinds of wrappers around a step and around the U-Net in it.
+STEP_WRAPPERS = (
+    WrappersMP.PREDICT_NOISE, WrappersMP.CALC_COND_BATCH, WrappersMP.APPLY_MODEL, WrappersMP.DIFFUSION_MODEL,
+)  # fmt: skip
+
+
+def unet_of(network: torch.nn.Module) -> torch.nn.Module:
+    """Return the U-Net itself where `torch.compile` has been around it."""
+    return getattr(network, "_orig_mod", network)
 
 
 def inference_dtype(model) -> torch.dtype:

@@ -10,14 +10,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from comfy.patcher_extension import CallbacksMP, WrappersMP
+from comfy.patcher_extension import CallbacksMP
 from torch import Tensor
 
 from ...dragnoise_core.acceleration import GraphedUNet, Graphs, choose_graphs
 from ...dragnoise_core.split_unet import Decoded, Encoded, SplitUNet
 from .comfy_unet import KEY, DecoderInputs, decode_blocks, differentiable_attention, epsilon
 from .frozen_weights import FrozenWeights, makes_weights
-from .model_facts import inference_dtype, own_sampling
+from .model_facts import STEP_WRAPPERS, inference_dtype, own_sampling, unet_of
 from .resident_weights import PLAIN, is_dynamic, is_out_of_memory
 
 # What a conditioning may hold without taking part in a step otherwise than through the prompt's own tensors.
@@ -25,9 +25,6 @@ PLAIN_KEYS = {
     "pooled_output", "width", "height", "crop_w", "crop_h", "target_width", "target_height", "aesthetic_score",
 }  # fmt: skip
 PLAIN_TENSORS = ({"c_crossattn"}, {"c_crossattn", "y"})
-STEP_WRAPPERS = (
-    WrappersMP.PREDICT_NOISE, WrappersMP.CALC_COND_BATCH, WrappersMP.APPLY_MODEL, WrappersMP.DIFFUSION_MODEL,
-)  # fmt: skip
 
 
 def is_plain(model, positive) -> bool:
@@ -65,7 +62,7 @@ class PlainComfyUNet:
         self.guider = guider
         self.extra_args = extra_args
         self.model = guider.inner_model
-        self.unet = getattr(self.model.diffusion_model, "_orig_mod", self.model.diffusion_model)
+        self.unet = unet_of(self.model.diffusion_model)
         self.device = guider.model_patcher.load_device
         self.dtype = inference_dtype(self.model)
         self.sampling = own_sampling(guider.model_patcher).to(self.device)

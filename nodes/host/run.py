@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...dragnoise_core.configuration import PRESETS, OptimisationConfig
 from ...dragnoise_core.edit import DragEdit
+from ...dragnoise_core.finite import check_finite
 from ...dragnoise_core.grid import check_latent_size
 from ...dragnoise_core.inversion import InversionPath, inversion_path
 from ...dragnoise_core.optimisation import Dragged, drag
@@ -18,7 +19,7 @@ from ...dragnoise_core.progress import Callback
 from ...dragnoise_core.sampling import sample
 from ...dragnoise_core.schedule import to_variance_exploding
 from .comfy_unet import WholeUNet
-from .conversions import MODEL_REMEDY, finite, fitting_path, one_mask
+from .conversions import fitting_path, one_mask
 from .guests import check_decoder, check_guidance, check_prompts
 from .patches import apply_edit
 from .plain_unet import AUTOMATIC, HeldGraphs, Speed
@@ -73,8 +74,7 @@ class HostRun:
             return inversion_path(unet, latent, sigmas, refinements=refinements, features=kept, callback=self.progress)
 
         path = invert_with(self.model, self.positive, clean, self.sigmas, body, self.speed, self.entry)
-        noisy = finite(self._host_latent(path.latents[0]), "the inversion", MODEL_REMEDY)
-        return noisy, replace(path, latents=torch.stack(list(path.latents)).float().cpu())
+        return self._host_latent(path.latents[0]), replace(path, latents=torch.stack(list(path.latents)).float().cpu())
 
     def drag(
         self,
@@ -113,7 +113,7 @@ class HostRun:
         if negative is not None or not runs_plainly(self.model, self.positive):
             model = self.model if edit is None else apply_edit(self.model, edit)
             end = denoise(model, self.positive, noisy, self.sigmas, negative=negative, cfg=cfg, callback=self.progress)
-            return finite(end, "sampling", MODEL_REMEDY)
+            return check_finite(end, "sampling")
 
         def body(unet, latent: Tensor, sigmas: Tensor) -> Tensor:
             x, level = (latent, 0) if walked is None else (walked.latent, walked.level)
@@ -121,7 +121,7 @@ class HostRun:
             return to_variance_exploding(clean, last) if last > noise_table(self.model)[0] * 1.001 else clean
 
         end = drag_with(self.model, self.positive, noisy, self.sigmas, body, self.speed, self.entry, gradient=False)
-        return finite(self._host_latent(end), "sampling", MODEL_REMEDY)
+        return self._host_latent(end)
 
     @property
     def remark(self) -> str | None:

@@ -18,13 +18,12 @@ from torch import Tensor
 from ...dragnoise_core.draggable import check_conditions, check_not_refiner, check_unet_kind
 from ...dragnoise_core.errors import DragNoiseError
 from ...dragnoise_core.progress import Callback, Progress
-from ...dragnoise_core.schedule import check_sigmas, to_variance_preserving
+from ...dragnoise_core.schedule import TRAIN_STEPS, check_sigmas, to_variance_preserving
 from .comfy_unet import KEY, ComfySplitUNet, WholeUNet, tap_index
-from .model_facts import own_sampling
+from .model_facts import own_sampling, unet_of
 from .plain_unet import AUTOMATIC, HeldGraphs, PlainComfyUNet, Speed, is_plain
 from .resident_weights import check_weights, told_what_to_do
 
-TRAINING_STEPS = 1000
 # Set in a model's transformer options by DragNoise Apply.
 EDITED = "dragnoise_edited"
 # Wrappers of other nodes that skip or compile the U-Net: to be listened to, it must run, and as Python.
@@ -54,8 +53,7 @@ def check_model(model) -> None:
 def check_kind(model) -> None:
     """Raise DragNoiseError, naming the reason, for a kind of model that cannot be dragged."""
     name = type(model.model).__name__
-    unet = model.get_model_object("diffusion_model")
-    unet = getattr(unet, "_orig_mod", unet)
+    unet = unet_of(model.get_model_object("diffusion_model"))
     if not isinstance(unet, UNetModel) or unet.use_temporal_resblocks:
         raise DragNoiseError(
             f"{name} runs {type(unet).__name__}, which is no picture U-Net with a bottleneck; "
@@ -68,11 +66,11 @@ def check_kind(model) -> None:
     sampling = own_sampling(model)
     if not isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete):
         raise DragNoiseError(
-            f"{name} samples with a continuous schedule; use one with {TRAINING_STEPS} timesteps: SD 1.x, 2.x or SDXL."
+            f"{name} samples with a continuous schedule; use one with {TRAIN_STEPS} timesteps: SD 1.x, 2.x or SDXL."
         )
-    if len(sampling.sigmas) != TRAINING_STEPS:
+    if len(sampling.sigmas) != TRAIN_STEPS:
         raise DragNoiseError(
-            f"{name} has a table of {len(sampling.sigmas)} noise levels, and {TRAINING_STEPS} are needed; leave out "
+            f"{name} has a table of {len(sampling.sigmas)} noise levels, and {TRAIN_STEPS} are needed; leave out "
             "the node that changes the sampling, such as LCM's."
         )
     config = model.model.model_config
