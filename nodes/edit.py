@@ -22,6 +22,7 @@ from .host.inputs import (
     DragPointsType,
     acceleration_input,
     advanced,
+    answer,
     low_memory_input,
     schedule_inputs,
     settings_input,
@@ -180,12 +181,7 @@ class DragNoiseLoadEdit(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, file: str | None = None) -> bool | str:
         """Refuse a file that is missing or outside the host's folders before anything runs."""
-        try:
-            if file is not None:
-                stored_file(file, "edit file")
-        except DragNoiseError as error:
-            return str(error)
-        return True
+        return file is None or answer(stored_file, file, "edit file")
 
     @classmethod
     def fingerprint_inputs(cls, file: str) -> str:

@@ -9,7 +9,7 @@ from ..dragnoise_core.images import load_image, to_srgb
 from ..dragnoise_core.points import decode_points
 from .host.conversions import read_points, to_host_image
 from .host.files import content_hash, stored_pictures
-from .host.inputs import CATEGORY, DragPointsType
+from .host.inputs import CATEGORY, DragPointsType, answer
 
 
 class DragNoiseLoadFolder(io.ComfyNode):
@@ -47,12 +47,7 @@ class DragNoiseLoadFolder(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, folder: str | None = None) -> bool | str:
         """Refuse a folder without pictures, and pictures without points, before anything runs."""
-        try:
-            if folder is not None:
-                stored_pictures(folder)
-        except DragNoiseError as error:
-            return str(error)
-        return True
+        return folder is None or answer(stored_pictures, folder)
 
     @classmethod
     def fingerprint_inputs(cls, folder: str) -> str:

@@ -5,7 +5,7 @@ from torch import cat, linspace
 
 from ..dragnoise_core.propagation import check_schedule
 from .host.conversions import decoded, latent_samples
-from .host.inputs import CATEGORY, DragEditType
+from .host.inputs import CATEGORY, DragEditType, noisy_inputs
 from .host.patches import apply_edit, replace_block
 from .host.progress import NodeProgress
 from .host.run import HostRun
@@ -25,8 +25,7 @@ class DragNoiseFrames(io.ComfyNode):
                 io.Model.Input("model", tooltip="The same model as for the optimisation."),
                 io.Vae.Input("vae", tooltip="The model's VAE."),
                 io.Conditioning.Input("positive", tooltip="The same prompt as for the inversion."),
-                io.Latent.Input("latent", tooltip="The noisy latent, from DragNoise Invert or KSampler (Advanced)."),
-                io.Sigmas.Input("sigmas", tooltip="The noise levels left to sample; the latent is at the first."),
+                *noisy_inputs(),
                 DragEditType.Input("edit", tooltip="The drag."),
                 io.Int.Input(
                     "count",

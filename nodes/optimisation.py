@@ -12,6 +12,7 @@ from .host.inputs import (
     acceleration_input,
     advanced,
     low_memory_input,
+    noisy_inputs,
     settings_input,
 )
 from .host.origin import check_declared, model_files, with_notice
@@ -36,8 +37,7 @@ class DragNoiseOptimize(io.ComfyNode):
                 io.Conditioning.Input(
                     "positive", tooltip="The same prompt as for the inversion; one for the whole picture."
                 ),
-                io.Latent.Input("latent", tooltip="The noisy latent, from DragNoise Invert or KSampler (Advanced)."),
-                io.Sigmas.Input("sigmas", tooltip="The noise levels left to sample; the latent is at the first."),
+                *noisy_inputs(),
                 DragPointsType.Input("points", tooltip="What moves where."),
                 io.Mask.Input(
                     "mask",

@@ -5,11 +5,10 @@ from comfy_api.latest import io, ui
 from PIL import Image
 
 from ..dragnoise_core.drawing import draw_drag, to_picture, to_tensor
-from ..dragnoise_core.errors import DragNoiseError
 from ..dragnoise_core.points import MAX_SIDE
 from .host.conversions import first_mask, following, read_mask, read_points, to_core_image, to_host_image
 from .host.files import content_hash, stored_file
-from .host.inputs import CATEGORY, DragEditType, DragPointsType, picker_input
+from .host.inputs import CATEGORY, DragEditType, DragPointsType, answer, picker_input
 
 MAX_STAGE = 8192  # pixels of a blank stage's side; it is drawn in memory
 
@@ -78,15 +77,9 @@ class DragNoisePoints(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, points: str | None = None, mask_image: str | None = None) -> bool | str:
         """Refuse malformed points and missing masks before anything runs; linked values are not known yet."""
-        try:
-            if points is not None:
-                # Only the form: the size of a linked picture is not known yet.
-                read_points(points, MAX_SIDE, MAX_SIDE)
-            if mask_image:
-                stored_file(mask_image, "mask")
-        except DragNoiseError as error:
-            return str(error)
-        return True
+        # Only the points' form: the size of a linked picture is not known yet.
+        said = points is None or answer(read_points, points, MAX_SIDE, MAX_SIDE)
+        return answer(stored_file, mask_image, "mask") if said is True and mask_image else said
 
     @classmethod
     def fingerprint_inputs(cls, mask_image: str | None = None, **others) -> str:

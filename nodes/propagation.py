@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..dragnoise_core.propagation import check_schedule
 from .host.conversions import latent_samples
-from .host.inputs import CATEGORY, DragEditType, acceleration_input, advanced
+from .host.inputs import CATEGORY, DragEditType, acceleration_input, advanced, noisy_inputs
 from .host.patches import apply_edit, with_free_steps
 from .host.plain_unet import Speed
 from .host.progress import NodeProgress
@@ -66,8 +66,7 @@ class DragNoiseSample(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The same model as for the optimisation."),
                 io.Conditioning.Input("positive", tooltip="The same prompt as for the inversion."),
-                io.Latent.Input("latent", tooltip="The noisy latent, from DragNoise Invert or KSampler (Advanced)."),
-                io.Sigmas.Input("sigmas", tooltip="The noise levels left to sample; the latent is at the first."),
+                *noisy_inputs(),
                 DragEditType.Input("edit", optional=True, tooltip="The drag. Without it: the unedited picture."),
                 io.Conditioning.Input("negative", optional=True, tooltip="For guidance above 1."),
                 io.Float.Input(

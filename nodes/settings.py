@@ -2,8 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..dragnoise_core.errors import DragNoiseError
-from .host.inputs import CATEGORY, SETTINGS, DragSettingsType, preset_input, read_settings, setting_input
+from .host.inputs import CATEGORY, SETTINGS, DragSettingsType, answer, preset_input, read_settings, setting_input
 
 
 class DragNoiseSettings(io.ComfyNode):
@@ -26,12 +25,7 @@ class DragNoiseSettings(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, preset: str | None = None, **settings) -> bool | str:
         """Refuse what no drag can be done with before anything runs; linked values are not known yet."""
-        try:
-            if preset is not None:
-                read_settings(preset, settings)
-        except DragNoiseError as error:
-            return str(error)
-        return True
+        return preset is None or answer(read_settings, preset, settings)
 
     @classmethod
     def execute(cls, preset, **settings) -> io.NodeOutput:

@@ -1,6 +1,7 @@
 """Link types, and the inputs that several nodes share."""
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -88,6 +89,14 @@ def schedule_inputs() -> list[io.Input]:
     ]
 
 
+def noisy_inputs() -> list[io.Input]:
+    """Return the two inputs for a noisy picture, the same in every node that takes one."""
+    return [
+        io.Latent.Input("latent", tooltip="The noisy latent, from DragNoise Invert or KSampler (Advanced)."),
+        io.Sigmas.Input("sigmas", tooltip="The noise levels left to sample; the latent is at the first."),
+    ]
+
+
 def settings_input() -> io.Input:
     """Return the link to a Settings node, the same in every node that drags."""
     return DragSettingsType.Input(
@@ -136,6 +145,15 @@ def read_settings(name: str, values: dict[str, Any]) -> OptimisationConfig:
                 f"{given}, or {setting} to {own}."
             )
     return wanted
+
+
+def answer(check: Callable[..., Any], *values: Any) -> bool | str:
+    """Return True, or what `check` has against the values, as the host wants to hear it before anything runs."""
+    try:
+        check(*values)
+    except DragNoiseError as error:
+        return str(error)
+    return True
 
 
 def picker_input(name: str, widget: str, optional: bool, tooltip: str) -> io.Input:

@@ -23,7 +23,7 @@ from .conversions import fitting_path, one_mask
 from .guests import check_decoder, check_guidance, check_prompts
 from .patches import apply_edit
 from .plain_unet import AUTOMATIC, HeldGraphs, Speed
-from .sampling import Entry, check_model, denoise, drag_with, enter_with, invert_with, noise_table, runs_plainly
+from .sampling import Entry, denoise, drag_with, enter_with, invert_with, noise_table, runs_plainly
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,11 @@ class HostRun:
         )
 
     def check(self, latent: Tensor) -> None:
-        """Raise DragNoiseError, naming the reason, for a picture, model, prompt or guest that no drag works with."""
+        """Raise DragNoiseError, naming the reason, for a picture, prompt or guest that no drag works with.
+
+        The model itself is `check_model`'s.
+        """
         check_latent_size(latent)
-        check_model(self.model)
         check_prompts(self.model, self.positive, self.sigmas)
         check_guidance(self.model)
         if not runs_plainly(self.model, self.positive):
