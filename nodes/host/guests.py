@@ -46,7 +46,7 @@ def check_guidance(model) -> None:
     found = [function for kind in GUIDANCE for function in _functions(model.model_options.get(kind))]
     if found:
         raise DragNoiseError(
-            f"{_names(found)} changes the prediction after the U-Net, as guidance does, and a drag has none; connect "
+            f"{names_of(found)} changes the prediction after the U-Net, as guidance does, and a drag has none; connect "
             "the model from before it, and put it after DragNoise Apply, for a sampler with a negative prompt."
         )
 
@@ -112,17 +112,17 @@ def guests_of(model) -> str:
         found += replacements.values()
     for kind in STEP_WRAPPERS:
         found += model.get_all_wrappers(kind)
-    return _names(found) if found else "another node"
+    return names_of(found) if found else "another node"
 
 
 def _functions(value: Any) -> Iterator[Callable]:
     yield from value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _names(functions: list[Callable]) -> str:
-    """Return whose the functions are: nodes patch with functions of their own methods, or with objects."""
+def names_of(functions: list[Any]) -> str:
+    """Return whose the functions are: nodes patch with functions and classes of their own methods, or with objects."""
     paths = [getattr(function, "__qualname__", type(function).__qualname__) for function in functions]
-    return " and ".join(dict.fromkeys(path.split(".")[0] for path in paths))
+    return " with ".join(dict.fromkeys(path.split(".")[0] for path in paths))
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -20,6 +20,7 @@ from ...dragnoise_core.errors import DragNoiseError
 from ...dragnoise_core.progress import Callback, Progress
 from ...dragnoise_core.schedule import TRAIN_STEPS, check_sigmas, to_variance_preserving
 from .comfy_unet import KEY, ComfySplitUNet, WholeUNet, tap_index
+from .guests import names_of
 from .model_facts import own_sampling, unet_of
 from .plain_unet import AUTOMATIC, HeldGraphs, PlainComfyUNet, Speed, is_plain
 from .resident_weights import check_weights, told_what_to_do
@@ -64,14 +65,14 @@ def check_kind(model) -> None:
     check_not_refiner(name, isinstance(model.model, comfy.model_base.SDXLRefiner))
     check_conditions(name, only_prompts=unet.num_classes is None or isinstance(model.model, comfy.model_base.SDXL))
     sampling = own_sampling(model)
+    who, remedy = name, f"use a model with {TRAIN_STEPS} timesteps: SD 1.x, 2.x or SDXL"
+    if "model_sampling" in model.object_patches:
+        who, remedy = names_of([sampling]), "connect the model from before it"
     if not isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete):
-        raise DragNoiseError(
-            f"{name} samples with a continuous schedule; use one with {TRAIN_STEPS} timesteps: SD 1.x, 2.x or SDXL."
-        )
+        raise DragNoiseError(f"{who} samples with a continuous schedule; {remedy}.")
     if len(sampling.sigmas) != TRAIN_STEPS:
         raise DragNoiseError(
-            f"{name} has a table of {len(sampling.sigmas)} noise levels, and {TRAIN_STEPS} are needed; leave out "
-            "the node that changes the sampling, such as LCM's."
+            f"{who} has a table of {len(sampling.sigmas)} noise levels, and {TRAIN_STEPS} are needed; {remedy}."
         )
     config = model.model.model_config
     # Not getattr: newer hosts lack this setting and log that somebody asked for it.

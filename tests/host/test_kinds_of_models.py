@@ -11,13 +11,13 @@ from dragnoise_pack.nodes.host.conversions import read_mask
 from dragnoise_pack.nodes.host.sampling import check_kind
 from dragnoise_pack.nodes.points import DragNoisePoints
 from PIL import Image
-from testing_pack.tiny_models import FAMILIES, SHAPE, tiny_model
+from testing_pack.tiny_models import MODELS, SHAPE, tiny_model
 
 
 def model_of(monkeypatch, **changes):
     """A tiny SD 1.5 with another shape of U-Net."""
-    kind, _ = FAMILIES["sd15"]
-    monkeypatch.setitem(FAMILIES, "changed", (kind, {**SHAPE, **changes}))
+    kind, _ = MODELS["sd15"]
+    monkeypatch.setitem(MODELS, "changed", (kind, {**SHAPE, **changes}))
     return tiny_model("changed")
 
 

@@ -324,37 +324,6 @@ def test_the_demo_model_turns_a_head(host):
     assert math.dist(nose, target) < 0.6 * math.dist(handle, target)
 
 
-GUESTS = {
-    "FreeU": {"b1": 1.1, "b2": 1.2, "s1": 0.9, "s2": 0.2},
-    "FreeU_V2": {"b1": 1.3, "b2": 1.4, "s1": 0.9, "s2": 0.2},
-    "HyperTile": {"tile_size": 32, "swap_size": 2, "max_depth": 0, "scale_depth": False},
-    "TomePatchModel": {"ratio": 0.3},
-    "UNetCrossAttentionMultiply": {"q": 1.1, "k": 1.0, "v": 0.9, "out": 1.0},
-    "SelfAttentionGuidance": {"scale": 0.5, "blur_sigma": 2.0},
-    "PerturbedAttentionGuidance": {"scale": 3.0},
-    "RescaleCFG": {"multiplier": 0.7},
-    "PatchModelAddDownscale": {
-        "block_number": 2, "downscale_factor": 2.0, "start_percent": 0.0, "end_percent": 0.6,
-        "downscale_after_skip": True, "downscale_method": "bicubic", "upscale_method": "bicubic",
-    },
-}  # fmt: skip
-REFUSED = ("SelfAttentionGuidance", "PerturbedAttentionGuidance", "RescaleCFG", "PatchModelAddDownscale")
-
-
-@pytest.mark.parametrize("name", GUESTS)
-def test_a_real_guest_takes_part_or_is_refused_by_its_own_name(host, name):
-    nodes = graph()
-    nodes["guest"] = (name, {"model": ["model", 0], **GUESTS[name]})
-    for user in ("invert", "optimize", "sample"):
-        nodes[user][1]["model"] = ["guest", 0]
-    if name in REFUSED:
-        assert failing(host, nodes).startswith(name)
-        return
-    run = host.run(nodes)
-    assert run.error is None
-    assert numbers(run) != pytest.approx(numbers(host.run(graph())), rel=1e-3)
-
-
 def test_targets_reached_at_once_change_nothing(host):
     nodes = graph(points(((20, 20), (20, 20))))
     run = host.run(nodes)

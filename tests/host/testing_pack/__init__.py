@@ -3,13 +3,13 @@
 import comfy.model_sampling
 import torch
 
-from .tiny_models import FAMILIES, tiny_conditioning, tiny_model, tiny_vae
+from .tiny_models import MODELS, tiny_conditioning, tiny_model, tiny_vae
 
 
 class TestModel:
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"family": (list(FAMILIES),), "seed": ("INT", {"default": 0})}}
+        return {"required": {"family": (list(MODELS),), "seed": ("INT", {"default": 0})}}
 
     RETURN_TYPES = ("MODEL", "VAE", "CONDITIONING", "CONDITIONING")
     FUNCTION = "make"

@@ -21,6 +21,11 @@ XL = {
     "transformer_depth": [0, 1, 2], "transformer_depth_output": [0, 0, 1, 1, 2, 2], "transformer_depth_middle": 2,
     "adm_in_channels": 2816, "num_classes": "sequential", "use_linear_in_transformer": True,
 }  # fmt: skip
+# All four levels of SD 1.5, for what is made for them; wide enough for heads of 64 channels.
+FOUR_LEVELS = {
+    "model_channels": 64, "num_res_blocks": [2, 2, 2, 2], "channel_mult": [1, 2, 4, 4],
+    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0], "transformer_depth_output": [1] * 9 + [0] * 3,
+}  # fmt: skip
 
 
 class Velocity(comfy.supported_models.SD20):
@@ -33,12 +38,13 @@ FAMILIES = {
     "sd21": (Velocity, {"use_linear_in_transformer": True}),
     "sdxl": (comfy.supported_models.SDXL, XL),
 }
+MODELS = {**FAMILIES, "sd15 of four levels": (comfy.supported_models.SD15, FOUR_LEVELS)}
 
 
 def tiny_model(family="sd15", seed=0, dtype=torch.float32, manual_cast=None, channels=SHAPE["model_channels"]):
     """Return a MODEL of random weights."""
-    kind, changes = FAMILIES[family]
-    config = kind({**SHAPE, **changes, "model_channels": channels})
+    kind, changes = MODELS[family]
+    config = kind({**SHAPE, "model_channels": channels, **changes})
     # Heads of 8 channels whatever the family's own.
     config.unet_config.update(num_heads=-1, num_head_channels=8)
     config.set_inference_dtype(dtype, manual_cast)
