@@ -49,7 +49,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _check_texts(options: argparse.Namespace) -> None:
-    """Refuse what is neither text nor the name of any file, and a prompt that is no text."""
+    """Refuse an argument that can be neither text nor a file's name, and a prompt that is not text."""
     for name, value in vars(options).items():
         for text in value if isinstance(value, list) else [value]:
             if not isinstance(text, str):

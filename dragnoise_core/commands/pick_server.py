@@ -1,4 +1,4 @@
-"""What serves the picker's page to the local browser: fixed files, the picture, and the points' way back."""
+"""The server of the picker's page: it gives the local browser fixed files and the picture, and takes the points."""
 
 import io
 import secrets

@@ -12,7 +12,7 @@ from ..standalone.loaded_model import LoadedModel
 
 
 class ProcessRecorder:
-    """A callback that keeps about `count` frames of an edit, a quarter of them of sampling; fewer on early arrival.
+    """A callback that keeps about `count` frames of an edit, a quarter of them of sampling; fewer if it ends early.
 
     frames: RGB pictures of the model's own size, with targets, handles and their path drawn over. Each frame costs one
     decoding of the latent.

@@ -19,7 +19,7 @@ class Checkpoint:
     """A checkpoint that can be dragged.
 
     pipeline: the name of diffusers' class for it. hub_config: where the hub has the configuration of its kind.
-    declared: settings of the scheduler by which it says what it predicts and with which noise levels; maybe none.
+    declared: the scheduler's settings that the file states, of what it predicts and of its noise levels; may be empty.
     """
 
     pipeline: str

@@ -67,7 +67,7 @@ def load_checkpoint(path: Path, config: str | None, device: torch.device, dtype:
     """Load a .safetensors checkpoint with Stable Diffusion's original names. Raises DragNoiseError as `load_model`.
 
     config: a local diffusers folder with the configuration and the tokenizer; the hub's for this kind of checkpoint
-    when left out, which needs the network once. What the file declares of its prediction goes before either.
+    when left out, which needs the network once. What the file itself declares of its prediction takes precedence.
     """
     checkpoint = read_checkpoint(path)
     if config is None and checkpoint.hub_config.endswith("stable-diffusion-2-1") and not checkpoint.declared:
@@ -116,7 +116,7 @@ def _loaded(
     declared: dict[str, Any] | None = None,
     remedy: str = "download it again",
 ) -> LoadedModel:
-    """Return what `load` makes of the pipeline class `kind`; its errors become one sentence."""
+    """Return the model that `load` makes with the pipeline class `kind`; its errors become one sentence."""
     if importlib.util.find_spec("transformers") is None:
         raise DragNoiseError(f"{name} needs the package transformers for its text encoder; pip install transformers.")
     with _quiet():
@@ -159,7 +159,7 @@ def _from_pipeline(
 ) -> LoadedModel:
     unet, vae = quicken(freeze(pipeline.unet, device, dtype)), pipeline.vae
     is_xl = hasattr(pipeline, "text_encoder_2")
-    # SDXL's autoencoder overflows in float16 and says so; others say so too, by default, and do not.
+    # SDXL's autoencoder overflows in float16, and its settings say so; others say so by default and do not overflow.
     vae = freeze_autoencoder(vae, device, torch.float32 if is_xl and vae.config.force_upcast else dtype)
     encoders = [freeze(pipeline.text_encoder, device, dtype)]
     if is_xl:

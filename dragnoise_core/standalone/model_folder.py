@@ -8,6 +8,7 @@ from typing import Any
 
 from ..draggable import LATENT_CHANNELS, check_conditions, check_not_refiner, check_unet_kind
 from ..errors import DragNoiseError, quoted
+from ..schedule import TRAIN_STEPS
 from .diffusers_unet import PREDICTION_TYPES
 
 # Stable Diffusion 1.x and 2.x, and SDXL: the pipelines whose parts make a model that can be dragged.
@@ -22,7 +23,6 @@ WEIGHTY = ("unet", "vae", "text_encoder", "text_encoder_2")
 # diffusion_pytorch_model.safetensors, model.fp16.safetensors, model-00001-of-00002.safetensors
 WEIGHTS_NAME = re.compile(r"(?:diffusion_pytorch_model|model)(?:\.(\w+))?(?:-\d+-of-\d+)?\.safetensors")
 PICKLED = ("*.bin", "*.ckpt", "*.pt", "*.pth")
-TRAINING_STEPS = 1000
 SAMPLE_SIZES = 8, 1024  # latent cells
 
 
@@ -107,15 +107,15 @@ def _check_autoencoder(config: dict, part: str) -> None:
 
 
 def _check_scheduler(config: dict, name: str) -> None:
-    scheduler, steps = str(config.get("_class_name")), config.get("num_train_timesteps", TRAINING_STEPS)
-    if scheduler.startswith(("LCM", "TCD", "EDM", "FlowMatch")) or steps != TRAINING_STEPS:
+    scheduler, steps = str(config.get("_class_name")), config.get("num_train_timesteps", TRAIN_STEPS)
+    if scheduler.startswith(("LCM", "TCD", "EDM", "FlowMatch")) or steps != TRAIN_STEPS:
         raise DragNoiseError(
             f"{name} uses {scheduler} with {quoted(steps)} training steps, a distilled or flow model without the noise "
             "levels that inversion needs; give the base model that it was made from."
         )
     if config.get("timestep_type") == "continuous" or any(config.get(key) for key in ("sigma_min", "sigma_max")):
         raise DragNoiseError(
-            f"{name} samples with a continuous schedule (EDM); give a model of {TRAINING_STEPS} timesteps: "
+            f"{name} samples with a continuous schedule (EDM); give a model of {TRAIN_STEPS} timesteps: "
             "SD 1.x, SD 2.x or SDXL."
         )
     prediction = config.get("prediction_type", "epsilon")

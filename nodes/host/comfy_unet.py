@@ -50,9 +50,9 @@ class ComfySplitUNet:
     """A loaded model's U-Net cut at its middle block, as the host's guider runs it with the positive conditioning.
 
     guider: inside its `sample` call. extra_args: what the host gave the sampler. low_memory: compute activations again
-    for the gradient instead of keeping them. stay: as long as it lasts, so do the decoder's weights; for gradients. The
-    bottleneck is the middle block's own output: a ControlNet's middle residual is taken off it and added again when
-    decoding.
+    for the gradient instead of keeping them. stay: keeps the decoder's weights where they are until it is closed, as
+    gradients need; None where nobody asks for one. The bottleneck is the middle block's own output: a ControlNet's
+    middle residual is taken off it and added again when decoding.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ from ...dragnoise_core.inversion import InversionPath
 from ...dragnoise_core.points import DragPoints
 from .files import stored_file
 
-# Key in the LATENT of an inversion under which its latents at every level are: [k + 1, 1, C, h, w], model units, CPU.
+# The key in an inversion's LATENT that holds its latents at every level: [k + 1, 1, C, h, w], model units, CPU.
 PATH = "dragnoise_path"
 CELL = 8  # picture pixels to a cell of the latent
 

@@ -20,9 +20,9 @@ ABSENT = object()
 class FrozenWeights:
     """Stand-ins for the weights of one U-Net: its decoder's, or all of them while they are held whole.
 
-    Over the same storage where that stays where it is. channels_last: those of the decoder's convolutions are copies
-    instead, laid out as they are fastest on a GPU: what would otherwise be done at every use. They are those of the
-    time when they were first asked for.
+    They share the weights' storage where that stays where it is. channels_last: those of the decoder's convolutions are
+    copies instead, in the layout that is fastest on a GPU and would otherwise be made at every use. A copy keeps the
+    values that the weight had when it was made.
     """
 
     def __init__(self, channels_last: bool = False) -> None:

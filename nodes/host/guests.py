@@ -51,14 +51,14 @@ def check_guidance(model) -> None:
         )
 
 
-# What a guest raises on a model that it was not made for.
+# What a guest may raise on a model that it was not made for.
 MISPLACED = (TypeError, ValueError, LookupError, AttributeError, RuntimeError)
 
 
 def check_decoder(unet, latent: Tensor, sigmas: Tensor) -> None:
     """Raise DragNoiseError, naming the guests, unless the decoder continues the host's own run of the U-Net.
 
-    unet: a ComfySplitUNet. Tried at the first and the last level of `sigmas`: some guests act at a part of them.
+    unet: a ComfySplitUNet. Tried at the first and the last level of `sigmas`: some guests act at some levels only.
     """
     try:
         _compare_decoder(unet, latent, sigmas)

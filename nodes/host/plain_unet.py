@@ -20,7 +20,7 @@ from .frozen_weights import FrozenWeights, makes_weights
 from .model_facts import STEP_WRAPPERS, inference_dtype, own_sampling, unet_of
 from .resident_weights import PLAIN, is_dynamic, is_out_of_memory
 
-# What a conditioning may hold without taking part in a step otherwise than through the prompt's own tensors.
+# What a conditioning may hold that takes part in a step through the prompt's own tensors only.
 PLAIN_KEYS = {
     "pooled_output", "width", "height", "crop_w", "crop_h", "target_width", "target_height", "aesthetic_score",
 }  # fmt: skip
@@ -97,7 +97,7 @@ class PlainComfyUNet:
         kept = _Kept(None if middle else len(self.unet.input_blocks))
         seen = self.sampling.calculate_input(sigma, x).to(self.dtype)
         if x.is_cuda:
-            # Convolutions are faster so, though the weights are turned around at every use.
+            # Convolutions are faster this way, although the weights are laid out anew at every use.
             seen = seen.contiguous(memory_format=torch.channels_last)
         times = self.sampling.timestep(sigma).float()
         context, *label = (condition.expand(len(x), *condition.shape[1:]) for condition in self.conditions)

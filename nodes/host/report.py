@@ -6,13 +6,13 @@ from dataclasses import asdict
 
 from ...dragnoise_core.edit import DragEdit
 
-CELL = 2  # picture pixels to a cell, in which settings count
+CELL = 2  # picture pixels to a cell, the unit of the settings
 
 
 def for_a_person(edit: DragEdit, remark: str | None = None) -> str:
-    """Return how far each point moved and still is from its target, and what to turn if that is not right.
+    """Return how far each point moved, how far it still is from its target, and what to change if that is not right.
 
-    remark: why the run went without CUDA graphs, where there is a reason.
+    remark: why the run went without CUDA graphs, if it was to have them.
     """
     points = edit.report()["points"]
     if not edit.iterations:

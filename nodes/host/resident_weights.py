@@ -1,10 +1,10 @@
 """Weights that stay on the GPU while a drag runs, made plain where the host's are not.
 
 Autograd keeps the addresses of weights from the forward pass to the backward pass, a CUDA graph for longer. A host with
-dynamic VRAM keeps a layer's loaded weights outside its parameters, in pages of 32 MiB (`module._v`), and takes the
-memory of every page back, when it likes, that nobody has pinned. It pins for the time of one use: a fault pins, an
-unpin releases, and comfy-aimdo counts the pins of a page from 0.3 on; before, it was one flag, which a neighbour in
-the same page would take away. Quantised weights are tensor subclasses without a gradient.
+dynamic VRAM keeps a layer's loaded weights outside its parameters, in pages of 32 MiB (`module._v`), and takes back,
+when it likes, the memory of every page that nobody has pinned. It pins a page for the time of one use: a fault pins, an
+unpin releases. comfy-aimdo counts the pins of a page from 0.3 on; before, a pin was one flag, which a neighbour in the
+same page would take away. Quantised weights are tensor subclasses without a gradient.
 """
 
 import contextlib

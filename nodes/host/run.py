@@ -31,8 +31,8 @@ class HostRun:
     """What inversion, drag and sampling of one picture have in common.
 
     model: a MODEL. positive: its CONDITIONING. sigmas: the noise levels, descending, [k + 1]. progress: called after
-    every step. entry: of the host's sampling that all this shares, see `at_once`. Latents go in and come out as the
-    host scales them, [1, C, h, w].
+    every step. entry: the host's sampling that all of this shares, see `at_once`; None where each part has its own.
+    Latents go in and come out as the host scales them, [1, C, h, w].
     """
 
     model: Any
@@ -89,8 +89,8 @@ class HostRun:
     ) -> Dragged:
         """Return the edit that drags `points` on the picture of `noisy`, and where the optimisation has walked to.
 
-        mask: the host's MASK. path: of the inversion; another picture's is left alone. warped: the latent of the
-        `warped_picture`; None where there is no picture.
+        mask: the host's MASK. path: of the inversion; ignored where it is another picture's. warped: the latent of
+        the `warped_picture`; None where there is no picture.
         """
         if warped is not None:
             warped = self.model.get_model_object("latent_format").process_in(warped)
@@ -110,7 +110,7 @@ class HostRun:
     ) -> Tensor:
         """Return the picture's latent, with the edit: noisy where the sigmas stop before the model's lowest level.
 
-        walked: of `drag` with the same edit; sampling goes on from there where nothing but one prompt takes part.
+        walked: what `drag` returned with the edit; sampling goes on from there where nothing but one prompt takes part.
         """
         if negative is not None or not runs_plainly(self.model, self.positive):
             model = self.model if edit is None else apply_edit(self.model, edit)
@@ -127,7 +127,7 @@ class HostRun:
 
     @property
     def remark(self) -> str | None:
-        """Return why the last run went without CUDA graphs, where that was for want of memory."""
+        """Return why the last run went without CUDA graphs where it was to have them, else None."""
         return HeldGraphs.of(self.model).remark
 
     def _host_latent(self, latent: Tensor) -> Tensor:
