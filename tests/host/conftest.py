@@ -78,3 +78,17 @@ def host(base):
 
     with RealHost(base) as running:
         yield running
+
+
+@pytest.fixture
+def vram(monkeypatch):
+    """Dynamic VRAM. Afterwards nothing is pinned, nor was while the host looked, which would log a warning a page."""
+    import comfy.model_management
+    from dynamic_vram import play
+
+    with monkeypatch.context() as played:
+        vram = play(played)
+        yield vram
+        comfy.model_management.unload_all_models()
+        comfy.model_management.reset_cast_buffers()
+        assert vram.pinned == 0 and vram.warnings == 0

@@ -10,14 +10,13 @@ import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 from dragnoise_pack.dragnoise_core.configuration import preset
 from dragnoise_pack.dragnoise_core.points import DragPoints
-from dragnoise_pack.nodes.host import plain_unet, resident_weights, sampling
+from dragnoise_pack.nodes.host import resident_weights, sampling
 from dragnoise_pack.nodes.host.demo_model import load_demo_model
-from dragnoise_pack.nodes.host.plain_unet import HeldGraphs, Speed
+from dragnoise_pack.nodes.host.plain_unet import Speed
 from dragnoise_pack.nodes.host.run import HostRun
 from dragnoise_pack.nodes.host.sampling import check_model, denoise, noise_table
-from dynamic_vram import GPU, PAGE, dynamic, host_has_dynamic_vram, play
+from dynamic_vram import PAGE, dynamic, host_has_dynamic_vram
 from test_clean_model import CASES, Failing
-from test_plain_unet import CountingGraphs
 from testing_pack.tiny_models import tiny_conditioning, tiny_model
 
 pytestmark = pytest.mark.skipif(not host_has_dynamic_vram(), reason="this host has no dynamic VRAM")
@@ -25,17 +24,6 @@ pytestmark = pytest.mark.skipif(not host_has_dynamic_vram(), reason="this host h
 SIGMAS = torch.tensor([3.0, 1.5, 0.5])
 POINTS = DragPoints.from_pairs([((30, 30), (60, 40))], 128, 128)
 WEIGHT = "diffusion_model.output_blocks.0.0.in_layers.2.weight"
-
-
-@pytest.fixture
-def vram(monkeypatch):
-    """Dynamic VRAM. Afterwards nothing is pinned, nor was while the host looked, which would log a warning a page."""
-    with monkeypatch.context() as played:
-        vram = play(played)
-        yield vram
-        comfy.model_management.unload_all_models()
-        comfy.model_management.reset_cast_buffers()
-        assert vram.pinned == 0 and vram.warnings == 0
 
 
 @pytest.fixture(params=["plain", "heard"])
@@ -265,62 +253,6 @@ def test_the_demo_model(vram, monkeypatch):
     points = DragPoints.from_pairs([((112, 132), (144, 132))], 256, 256)
     edit = HostRun(model, positive, SIGMAS).drag(noisy, points, config=preset("paper", iterations=3)).edit
     assert edit.losses.isfinite().all() and edit.bottlenecks.isfinite().all()
-
-
-@pytest.fixture
-def graphs(monkeypatch):
-    """All that would be captured as CUDA graphs, as it would be on a GPU."""
-    made = []
-
-    def choose(acceleration, network, obstacle, device):
-        made.append(None if obstacle else CountingGraphs())
-        return made[-1]
-
-    monkeypatch.setattr(plain_unet, "choose_graphs", choose)
-    return made
-
-
-def test_graphs_read_weights_that_stay_where_they_are(vram, graphs):
-    model = dynamic(tiny_model)
-    right = change(drag(model, acceleration="eager"))
-    graphs.clear()
-    first = drag(model)
-    held = HeldGraphs.of(model)
-    places = held.places
-    assert held.graphs is graphs[0]
-    vram.evict()
-    second = drag(model)
-    assert HeldGraphs.of(model).places == places and len(graphs) == 1
-    for edit in (first, second):
-        torch.testing.assert_close(change(edit), right, rtol=1e-4, atol=1e-5)
-
-
-def test_graphs_go_when_the_host_unloads_the_model(vram, graphs):
-    model = dynamic(tiny_model)
-    drag(model)
-    assert HeldGraphs.of(model).graphs is graphs[0]
-    comfy.model_management.free_memory(1e30, GPU)
-    assert HeldGraphs.of(model).graphs is None
-
-
-def test_graphs_are_captured_anew_where_a_weight_finds_no_page(vram, graphs):
-    model = dynamic(tiny_model)
-    right = change(drag(model))
-    cleared = []
-    graphs[0].clear = lambda: cleared.append(1)
-    vram.evict()
-    vram.capacity = 6
-    torch.testing.assert_close(change(drag(model)), right, rtol=1e-4, atol=1e-5)
-    assert cleared
-
-
-def test_without_room_the_drag_runs_without_graphs_and_says_so(vram, graphs, monkeypatch):
-    model = dynamic(tiny_model)
-    monkeypatch.setattr(type(model), "get_free_memory", lambda self, device: 2**30)
-    monkeypatch.setattr(comfy.model_management, "minimum_inference_memory", lambda: 2**30)
-    edit = drag(model)
-    assert graphs == [None] and edit.bottlenecks.isfinite().all()
-    assert "1.0 GiB of GPU memory are free" in HeldGraphs.of(model).remark
 
 
 @pytest.mark.parametrize("with_other_first", [False, True])
