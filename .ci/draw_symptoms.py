@@ -26,19 +26,21 @@ AROUND_BOAT = (55, 30, 210, 205)  # left, top, right, bottom of the mask
 
 @dataclass(frozen=True)
 class Run:
-    """One drag of a scene. pairs: instead of the scene's own. box: what of the picture may change."""
+    """One drag of a scene. pairs: instead of the scene's first one. box: what of the picture may change."""
 
     kind: str
     config: OptimisationConfig = PRESETS["default"]
     pairs: tuple = ()
     reaches: tuple[float, ...] = ()
+    pins: tuple = ()
     box: tuple[int, int, int, int] | None = None
 
     def pictures(self, model: LoadedModel) -> list[Image.Image]:
         """Return the picture with what is asked for on it, and the dragged one."""
         drag = example_drags()[self.kind]
         picture = to_picture(drag.source_picture())
-        points = DragPoints.from_pairs(self.pairs or drag_points(drag), *picture.size, self.reaches)
+        pairs = self.pairs or drag_points(drag)[:1]
+        points = DragPoints.from_pairs(pairs, *picture.size, self.reaches, self.pins)
         mask = None
         if self.box:
             left, top, right, bottom = self.box
@@ -57,7 +59,7 @@ SYMPTOMS = {
     "over": (Run("face", paper(learning_rate=0.1)), Run("face")),
     "smeared": (
         Run("mountain", preset("default", learning_rate=3.0, bottleneck_change=0.0, background=0.0, warp=0.0)),
-        Run("mountain"),
+        Run("mountain", pins=((45, 22), (150, 55))),
     ),
     "wrong": (
         Run("mountain", pairs=(((70, 52), (100, 52)),)),
