@@ -4,14 +4,17 @@ import torch
 from torch import Tensor
 
 RIGID_RESIDUAL = 0.07  # how far from rigid a body's motion may be, as a part of its mean length
+STILL = 0.5  # cells: a handle that is to move by less is a pin
 NEGLIGIBLE = 10.0  # of a Gaussian's exponent
 
 
 def is_rigid(handles: Tensor, targets: Tensor) -> bool:
-    """Return whether handles, [N, 2], go to their targets, [N, 2], as one rigid body.
+    """Return whether handles, [N, 2], go to their targets, [N, 2], as one rigid body, those apart that stay.
 
     A single handle does not tell; two can always be turned into place, so they have to move by the same shift.
     """
+    moving = (targets - handles).norm(dim=1) >= STILL
+    handles, targets = handles[moving], targets[moving]
     if len(handles) < 2:
         return False
     if len(handles) == 2:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from .dense_supervision import sample_places
 from .grid import GridPoints, GridSize, cell_centres
-from .motion import carried
+from .motion import STILL, carried
 from .points import DragPoints
 from .supervision import latent_mask
 
@@ -46,21 +46,27 @@ def moved_share(places: Tensor, points: GridPoints) -> Tensor:
 
     All of it within a pair's reach of its target; without a reach, within SINGLE_WHOLE of a single one, RIGID_WHOLE
     around handles that move as one rigid body, else at the target alone. From there it fades over FADING times the
-    pair's way, FADING_SINGLE of a single one, beyond a reach over FADING_BEYOND_REACH times. None at a pin.
+    pair's way, FADING_SINGLE of a single one, beyond a reach over FADING_BEYOND_REACH times. None at a pin, nor at a
+    handle that is to stay where it is.
     """
-    ways, count, side = (points.targets - points.handles).norm(dim=1), len(points.handles), min(points.grid)
+    ways, side = (points.targets - points.handles).norm(dim=1), min(points.grid)
+    moving = ways >= STILL
+    ways, targets, reaches = ways[moving], points.targets[moving], points.reaches[moving]
+    if not len(ways):
+        return places.new_zeros(len(places))
     way = ways.amax()
-    guess, guessed_fading = (RIGID_WAYS * count * way).clamp_max(RIGID_WHOLE * side) * points.rigid, FADING
-    if count == 1:
+    guess, guessed_fading = (RIGID_WAYS * len(ways) * way).clamp_max(RIGID_WHOLE * side) * points.rigid, FADING
+    if len(ways) == 1:
         guess, guessed_fading = way.new_tensor(SINGLE_WHOLE * side), FADING_SINGLE
-    unsaid = points.reaches.isnan()
-    whole, fading = torch.where(unsaid, guess, points.reaches), torch.where(unsaid, guessed_fading, FADING_BEYOND_REACH)
+    unsaid = reaches.isnan()
+    whole, fading = torch.where(unsaid, guess, reaches), torch.where(unsaid, guessed_fading, FADING_BEYOND_REACH)
     width = torch.maximum(fading * ways, NO_FOLD * way)
-    share = _faded(torch.cdist(places, points.targets) - whole, width).amax(1)
-    if len(points.pins):
+    share = _faded(torch.cdist(places, targets) - whole, width).amax(1)
+    pins = torch.cat((points.pins, points.targets[~moving]))
+    if len(pins):
         # A pin's own fading ends before the nearest target: a handle arrives, whatever is pinned beside it.
-        nearest = torch.cdist(points.pins, points.targets).amin(1).clamp_max(FADING * way)
-        share = share * (1 - _faded(torch.cdist(places, points.pins), nearest)).amin(1)
+        nearest = torch.cdist(pins, targets).amin(1).clamp_max(FADING * way)
+        share = share * (1 - _faded(torch.cdist(places, pins), nearest)).amin(1)
     return share
 
 

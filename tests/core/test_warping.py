@@ -103,6 +103,23 @@ def test_a_pin_stays_and_the_handle_beside_it_still_arrives():
     assert pinned(None, placed(points(((100, 100), (130, 100)))), LATENT) is None
 
 
+def test_a_handle_that_is_to_stay_is_a_pin_and_the_others_are_still_a_body():
+    """A chin and a lower lip go down, the upper lip stays: the jaw between them opens whole."""
+    lip, chin, upper = ((128, 160), (128, 172)), ((128, 190), (128, 202)), ((128, 140), (128, 140))
+    with_upper, pinned_upper = placed(points(lip, chin, upper)), placed(points(lip, chin, pins=[(128, 140)]))
+    assert with_upper.rigid
+    places = cell_centres((32, 32), with_upper.grid, LATENT.device)
+    torch.testing.assert_close(moved_share(places, with_upper), moved_share(places, pinned_upper))
+    torch.testing.assert_close(came_from(with_upper.targets, with_upper), with_upper.handles, atol=0.05, rtol=0)
+    assert moved_share(with_upper.targets[:2].mean(0, keepdim=True), with_upper) > 0.9
+
+
+def test_where_every_handle_stays_nothing_moves():
+    asked = placed(points(((100, 100), (100, 100)), reaches=[40.0]))
+    places = cell_centres((32, 32), asked.grid, LATENT.device)
+    assert torch.equal(came_from(places, asked), places)
+
+
 def test_a_disc_is_drawn_where_the_renderer_draws_it_as_sharp_and_the_rest_stays():
     before, after = disc(90, 120), disc(120, 128)
     warped = warped_picture(before, LATENT, points(((90, 120), (120, 128)), reaches=[24.0]))
