@@ -8,7 +8,7 @@ import torch
 from dragnoise_pack.nodes.host import plain_unet
 from dragnoise_pack.nodes.host.plain_unet import HeldGraphs
 from dynamic_vram import GPU, dynamic, host_has_dynamic_vram
-from test_dynamic_vram import change, drag
+from test_dynamic_vram import change, drag, lasting
 from test_plain_unet import CountingGraphs
 from testing_pack.tiny_models import tiny_model
 
@@ -69,3 +69,18 @@ def test_without_room_the_drag_runs_without_graphs_and_says_so(vram, graphs, mon
     edit = drag(model)
     assert graphs == [None] and edit.bottlenecks.isfinite().all()
     assert "1.0 GiB of GPU memory are free" in HeldGraphs.of(model).remark
+
+
+def test_weights_that_are_copied_leave_their_pages_to_the_host(vram, graphs, monkeypatch):
+    """The decoder's convolutions, laid out anew: of a large one, the inner pages are nobody else's."""
+    model, pins = dynamic(tiny_model), []
+
+    def look():
+        for layer in model.model.diffusion_model.output_blocks.modules():
+            if isinstance(layer, torch.nn.Conv2d) and hasattr(layer, "_v"):
+                pages, *place = layer._v
+                pins.extend(pages.pins.get(page, 0) for page in pages.pages_of(*place)[1:-1])
+
+    lasting(monkeypatch, look)
+    drag(model)
+    assert pins and not any(pins)
