@@ -16,8 +16,8 @@ from .motion import STILL, carried
 from .points import DragPoints
 from .supervision import latent_mask
 
-NO_FOLD = 1.5  # the slope of a smoothstep: a motion that fades out over fewer times the longest way folds the plane
-FADING = 2.5  # over how many times its own way the motion of a pair fades out
+# Over how many times the longest way the motion fades out. A smoothstep's slope is 1.5: below that, places would fold.
+FADING = 2.5
 FADING_SINGLE = 3.0  # of one handle on its own: what bends more sharply a model takes for a fault, and wipes it
 FADING_BEYOND_REACH = 1.8  # where a person has said how far things move along: soon, but without a fold
 SINGLE_WHOLE = 0.06  # of the grid's shorter side: so far around a handle on its own all moves with it
@@ -46,22 +46,21 @@ def moved_share(places: Tensor, points: GridPoints) -> Tensor:
 
     All of it within a pair's reach of its target; without a reach, within SINGLE_WHOLE of a single one, RIGID_WHOLE
     around handles that move as one rigid body, else at the target alone. From there it fades over FADING times the
-    pair's way, FADING_SINGLE of a single one, beyond a reach over FADING_BEYOND_REACH times. None at a pin, nor at a
+    longest way, FADING_SINGLE of a single one, beyond a reach over FADING_BEYOND_REACH times. None at a pin, nor at a
     handle that is to stay where it is.
     """
     ways, side = (points.targets - points.handles).norm(dim=1), min(points.grid)
     moving = ways >= STILL
-    ways, targets, reaches = ways[moving], points.targets[moving], points.reaches[moving]
-    if not len(ways):
+    targets, reaches, count = points.targets[moving], points.reaches[moving], int(moving.sum())
+    if not count:
         return places.new_zeros(len(places))
     way = ways.amax()
-    guess, guessed_fading = (RIGID_WAYS * len(ways) * way).clamp_max(RIGID_WHOLE * side) * points.rigid, FADING
-    if len(ways) == 1:
+    guess, guessed_fading = (RIGID_WAYS * count * way).clamp_max(RIGID_WHOLE * side) * points.rigid, FADING
+    if count == 1:
         guess, guessed_fading = way.new_tensor(SINGLE_WHOLE * side), FADING_SINGLE
     unsaid = reaches.isnan()
     whole, fading = torch.where(unsaid, guess, reaches), torch.where(unsaid, guessed_fading, FADING_BEYOND_REACH)
-    width = torch.maximum(fading * ways, NO_FOLD * way)
-    share = _faded(torch.cdist(places, targets) - whole, width).amax(1)
+    share = _faded(torch.cdist(places, targets) - whole, fading * way).amax(1)
     pins = torch.cat((points.pins, points.targets[~moving]))
     if len(pins):
         # A pin's own fading ends before the nearest target: a handle arrives, whatever is pinned beside it.
