@@ -39,7 +39,8 @@ def _drag(
     model: LoadedModel, regressor: torch.nn.Module, kind: str, drag: Drag, folder: Path
 ) -> tuple[Image.Image, Image.Image, Image.Image, Image.Image]:
     before, truth = to_picture(drag.source_picture()), to_picture(drag.truth_picture())
-    points = DragPoints.from_pairs(drag_points(drag), *before.size, pins=drag.pins)
+    pairs = drag_points(drag)
+    points = DragPoints.from_pairs(pairs, *before.size, [drag.reach] * len(pairs), drag.pins)
     recorder = ProcessRecorder(model, before, points)
     with ProgressBars(kind) as bars:
 

@@ -16,7 +16,8 @@ BORDER = 6.0  # pixels, of 256: a dragged point is at least this far from the pi
 class Drag:
     """One intended change of one scene: parameters ([1] tensors) before and after, and the keypoints to drag.
 
-    pins: what stays, (x, y) in pixels of a picture of SIZE x SIZE.
+    pins: what stays, (x, y) in pixels of a picture of SIZE x SIZE. reach: in those pixels, how far around each keypoint
+    all moves with it; None where that is to be guessed.
     """
 
     kind: str
@@ -24,6 +25,7 @@ class Drag:
     target: dict[str, Tensor]
     names: tuple[str, ...]
     pins: tuple[tuple[float, float], ...] = ()
+    reach: float | None = None
 
     def source_picture(self, size: int = SIZE) -> Tensor:
         """Return the picture to edit, [1, 3, size, size] in [0, 1]."""
@@ -49,7 +51,8 @@ def inside_picture(drag: Drag) -> bool:
 def example_drags() -> dict[str, Drag]:
     """Return one hand-chosen drag per kind: a head turns, a peak moves, a cat looks round, a boat heels over.
 
-    As a person would ask for them: several points where one would not tell what is meant, and pins on what stays.
+    As a person would ask for them: several points where one would not tell what is meant, pins on what stays, and a
+    small reach where a head turns and its outline is not to come along.
     """
     return {
         "face": chosen(
@@ -59,6 +62,7 @@ def example_drags() -> dict[str, Drag]:
             {"yaw": 0.30, "pitch": 0.0},
             ("nose", "left_eye", "right_eye", "left_mouth_corner", "right_mouth_corner"),
             pins=((130, 45), (75, 118), (185, 118)),
+            reach=6,
         ),
         "mountain": chosen(
             "mountain",
@@ -75,6 +79,7 @@ def example_drags() -> dict[str, Drag]:
             {"yaw": -0.28, "pitch": 0.05},
             ("nose", "left_eye", "right_eye", "chin"),
             pins=((62, 80), (212, 78), (196, 200)),
+            reach=6,
         ),
         "boat": chosen(
             "boat",
@@ -88,15 +93,10 @@ def example_drags() -> dict[str, Drag]:
 
 
 def chosen(
-    kind: str,
-    seed: int,
-    scene: dict[str, float],
-    change: dict[str, float],
-    names: tuple[str, ...],
-    pins: tuple[tuple[float, float], ...] = (),
+    kind: str, seed: int, scene: dict[str, float], change: dict[str, float], names: tuple[str, ...], **more
 ) -> Drag:
-    """Return a seeded scene with some parameters set by hand, and the same scene changed."""
+    """Return a seeded scene with some parameters set by hand, and the same scene changed. more: of the Drag."""
     source = sample_parameters(kind, 1, torch.Generator().manual_seed(seed))
     source.update({name: torch.tensor([value]) for name, value in scene.items()})
     target = {**source, **{name: torch.tensor([value]) for name, value in change.items()}}
-    return Drag(kind, source, target, names, pins)
+    return Drag(kind, source, target, names, **more)
