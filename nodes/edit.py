@@ -51,7 +51,9 @@ class DragNoiseEdit(io.ComfyNode):
                 io.Image.Input("image", tooltip="The picture to edit; any size, best near the model's own."),
                 DragPointsType.Input("points", tooltip="What moves where."),
                 io.Mask.Input(
-                    "mask", optional=True, tooltip="1 where the picture may change; any size. Without it all of it may."
+                    "mask",
+                    optional=True,
+                    tooltip="1 where the picture may change; any size. Without a mask all of it may.",
                 ),
                 settings_input(),
                 *schedule_inputs(),
@@ -64,7 +66,7 @@ class DragNoiseEdit(io.ComfyNode):
                 DragEditType.Output(
                     "edit", display_name="edit", tooltip="The optimised bottlenecks and how they came about."
                 ),
-                io.String.Output("json", display_name="json", tooltip="All that is known of the drag, for programs."),
+                io.String.Output("json", display_name="json", tooltip="Everything known about the drag, for programs."),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )

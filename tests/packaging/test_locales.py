@@ -1,5 +1,6 @@
 """Node texts in other languages: nothing missing, nothing left in English, the terms that the field uses."""
 
+import ast
 import json
 import re
 import runpy
@@ -31,6 +32,15 @@ def leaves(value, path=()):
 
 def test_the_languages():
     assert {path.name for path in (ROOT / "locales").iterdir()} == {"en", *TERMS}
+
+
+def test_the_english_texts_are_those_of_the_nodes():
+    sources = [file.read_text() for file in (ROOT / "nodes").rglob("*.py")]
+    written = {
+        node.value for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)
+    }
+    texts = [text for path, text in leaves(node_texts("en")) if path[-1] in ("tooltip", "description", "display_name")]
+    assert len(texts) > 100 and [text for text in texts if text not in written] == []
 
 
 @pytest.mark.parametrize("language", ["en", *TERMS])
