@@ -1,11 +1,13 @@
 """CUDA graphs: a model's step launched as one piece, where it would spend most of its time being launched."""
 
+import contextlib
+import gc
 import logging
 import math
 import traceback
 import warnings
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any, Protocol
@@ -131,7 +133,7 @@ class GraphReplay(Replay):
         self.results = pytree.tree_map(torch.clone, found)
         del found
         torch.cuda.current_stream().synchronize()
-        with torch.cuda.graph(self.graph, pool=pool, stream=stream), ChannelsLastNorms():
+        with no_collection(), torch.cuda.graph(self.graph, pool=pool, stream=stream), ChannelsLastNorms():
             try:
                 found = function(*arguments)
             except Exception as error:
@@ -142,6 +144,18 @@ class GraphReplay(Replay):
                 place.copy_(result)
             del found, result
         self.replay = self.graph.replay
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Put the garbage collector off: what it would free during a capture, cudaMallocAsync would make part of it."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class CapturableUNet(SplitUNet, Protocol):

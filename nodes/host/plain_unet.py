@@ -216,8 +216,8 @@ class HeldGraphs:
         if captured != self.captured:
             self.drop()
             obstacle = _obstacle(unet.unet)
-            if obstacle is None and dynamic and speed.acceleration != "eager":
-                obstacle = self.shortage = _shortage(unet, room)
+            if obstacle is None and speed.acceleration != "eager":
+                obstacle = self.shortage = _shortage(unet, room) if dynamic else _elsewhere(unet)
             self.graphs = choose_graphs(
                 speed.acceleration, unet.unet, obstacle, device=unet.device if dynamic else None
             )
@@ -254,6 +254,13 @@ def _obstacle(network: torch.nn.Module) -> str | None:
         return "weights are made at every use"
     kinds = {type(weight).__name__ for weight in network.parameters() if type(weight) not in PLAIN}
     return f"weights are of the kind {', '.join(sorted(kinds))}" if kinds else None
+
+
+def _elsewhere(unet: PlainComfyUNet) -> str | None:
+    """Return what to say where the host has put only a part of the weights onto the GPU."""
+    weights = list(unet.unet.parameters())
+    away = sum(weight.device.type != unet.device.type for weight in weights)
+    return f"{away} of {len(weights)} weights are kept outside the GPU, whose memory is too small for all" if away else None
 
 
 def _shortage(unet: PlainComfyUNet, room: float) -> str | None:

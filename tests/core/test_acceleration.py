@@ -207,6 +207,18 @@ def test_what_only_fails_while_capturing_runs_without_a_graph(allocator):
 
 
 @needs_gpu
+def test_nothing_is_collected_during_a_capture():
+    collecting = []
+
+    def double(x):
+        collecting.append(gc.isenabled())
+        return x * 2
+
+    Graphs().run("double", double, torch.ones(4, device=DEVICE))
+    assert collecting == [True, False] and gc.isenabled()
+
+
+@needs_gpu
 def test_hooks_are_not_captured():
     network = nn.Linear(2, 2).to(DEVICE)
     assert isinstance(choose_graphs("auto", network), Graphs)

@@ -84,3 +84,19 @@ def test_weights_that_are_copied_leave_their_pages_to_the_host(vram, graphs, mon
     lasting(monkeypatch, look)
     drag(model)
     assert pins and not any(pins)
+
+
+def test_graphs_pin_the_encoder_as_well(vram, graphs, monkeypatch):
+    """They read its weights between one drag's steps, and a page that nobody pins may be another's by then."""
+    model, pins = dynamic(tiny_model), []
+
+    def look():
+        made = HeldGraphs.of(model).weights.resident.made
+        for layer in model.model.diffusion_model.input_blocks.modules():
+            if hasattr(layer, "_v") and layer not in made:
+                pages, *place = layer._v
+                pins.extend(pages.pins.get(page, 0) for page in pages.pages_of(*place))
+
+    lasting(monkeypatch, look)
+    drag(model)
+    assert pins and all(pins)

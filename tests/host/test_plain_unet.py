@@ -1,5 +1,8 @@
 """Which runs take the direct way, and how long their graphs live. Graphs themselves need a GPU: here they only run."""
 
+from contextlib import ExitStack
+from types import SimpleNamespace
+
 import comfy.model_management
 import comfy.samplers
 import pytest
@@ -122,6 +125,20 @@ def test_unloading_the_model_drops_its_graphs(made):
     assert held.graphs is made[0]
     comfy.model_management.unload_all_models()
     assert held.graphs is None and held.weights is None
+
+
+def test_what_the_host_keeps_off_the_gpu_is_told():
+    """As where a host without dynamic VRAM finds too little memory and moves some weights in and out."""
+    model = SimpleNamespace(current_weight_patches_uuid=None, model_sampling=None)
+    gpu = torch.device("cuda", 0)
+    unet = SimpleNamespace(unet=torch.nn.Linear(2, 2), model=model, device=gpu, sampling=None)
+    held = HeldGraphs()
+    assert held.accelerate(unet, AUTOMATIC, ExitStack(), 0, gradient=False) is unet
+    assert held.remark.startswith("2 of 2 weights are kept outside the GPU")
+    held.accelerate(unet, Speed("eager"), ExitStack(), 0, gradient=False)
+    assert held.remark is None
+    with pytest.raises(DragNoiseError, match="2 of 2 weights"):
+        held.accelerate(unet, Speed("cudagraph"), ExitStack(), 0, gradient=False)
 
 
 def test_low_memory_gives_the_same_edit():
