@@ -22,7 +22,7 @@ NORMALISED_FROM = 8  # on a picture of at least so many pixels a side, points th
 MIN_REACH, MAX_REACH = 0.01, float(MAX_SIDE)
 
 Point = tuple[float, float]
-_NUMBER = r"\s*([-+]?(?:\d+\.?\d*|\.\d+))\s*"
+_NUMBER = r"\s*([-+]?(?:\d+(?:\.\d*)?|\.\d+))\s*"
 
 
 @dataclass(frozen=True)

@@ -167,6 +167,13 @@ def test_other_drags_are_refused(text):
         parse_drag(text)
 
 
+def test_thousands_of_digits_are_refused_at_once():
+    """A pattern that can split them in many ways would not come to an end."""
+    digits = "9" * 2000
+    with pytest.raises(DragNoiseError, match="x,y:x,y"):
+        parse_drag(f"{digits},{digits}:{digits},x")
+
+
 @pytest.mark.parametrize("text", ["", "1", "1,2,3", "1:2", "a,b", "1,2@3"])
 def test_other_pins_are_refused(text):
     with pytest.raises(DragNoiseError, match='"x,y"'):
