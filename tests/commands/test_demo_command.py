@@ -4,6 +4,7 @@ import re
 from functools import partial
 
 import pytest
+import torch
 from PIL import Image
 
 from dragnoise_core.commands import demo_command
@@ -14,12 +15,13 @@ from dragnoise_core.demo.scenes import KINDS
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     """The folder that `dragnoise demo` filled, and what it said; with fewer frames than it takes itself."""
-    folder = tmp_path_factory.mktemp("demo") / "out"
+    folder, lines = tmp_path_factory.mktemp("demo") / "out", []
+    torch.set_num_threads(2)
     with pytest.MonkeyPatch.context() as patch:
-        lines = []
         patch.setattr(demo_command, "say", lines.append)
         patch.setattr(demo_command, "ProcessRecorder", partial(demo_command.ProcessRecorder, count=6))
         assert main(["demo", "--out", str(folder), "--device", "cpu"]) == 0
+    torch.set_num_threads(1)
     return folder, "\n".join(lines)
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,13 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
+def fast_edit(model_folders):
+    return ["--model", str(model_folders["sd"]), "--device", "cpu", "--steps", "6", "--iterations", "4"]
+
+
 @pytest.fixture
 def fast(model_folders):
-    return ["--model", str(model_folders["sd"]), "--device", "cpu", "--steps", "6", "--iterations", "4"]
+    return fast_edit(model_folders)
 
 
 def full_disk(monkeypatch, folder):
@@ -107,48 +112,59 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_work(place, capsy
     assert "cannot be written (Read-only file system)" in capsys.readouterr().err
 
 
-@pytest.fixture
-def run(place, fast):
-    def run(*arguments, shell, encoding="utf-8", expected="after.png"):
-        command = [sys.executable, "-m", "dragnoise_core.commands.command_line", "edit", "picture.png", *DRAG, *fast]
+FOREIGN, NO_TEXT = "\u65e5\u672c-\u00fc\x1b[31m.png", os.fsdecode(b"caf\xe9.png")
+SHELLS = ("| true", "2>&1 | true", ">&-", "2>&-", ">&- 2>&-", "2>/dev/full")
+ENCODINGS = ("ascii", "cp1252", "utf-8")
+# What the shell does with the output, how the console is encoded, and the picture's name.
+RUNS = [
+    *((shell, "utf-8", "after.png") for shell in (*SHELLS, ">/dev/full")),
+    *(("", encoding, FOREIGN) for encoding in ENCODINGS),
+    ("", "utf-8", NO_TEXT),
+]
+
+
+@pytest.fixture(scope="module")
+def runs(model_folders, tmp_path_factory):
+    """An edit by the command in a process of its own for each of RUNS, two at a time."""
+
+    def run(shell, encoding, name):
+        place = tmp_path_factory.mktemp("run")
+        Image.radial_gradient("L").resize((100, 80)).convert("RGB").save(place / "picture.png")
+        command = [sys.executable, "-m", "dragnoise_core.commands.command_line", "edit", "picture.png", *DRAG]
+        command += [*fast_edit(model_folders), "--out", name]
         environment = {
-            "PYTHONPATH": str(ROOT),
-            "PATH": "/usr/bin:/bin",
-            "HOME": str(place),
-            "PYTHONIOENCODING": encoding,
-        }
-        script = f'set -o pipefail; "$@" {shell}'
-        ended = subprocess.run(
-            ["bash", "-c", script, "bash", *command, "--out", expected, *arguments],
-            env={**environment, "OMP_NUM_THREADS": "1"}, capture_output=True, timeout=240,
-        )  # fmt: skip
-        with Image.open(expected) as picture:
+            "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(place), "PYTHONIOENCODING": encoding,
+            "OMP_NUM_THREADS": "1",
+        }  # fmt: skip
+        script = ["bash", "-c", f'set -o pipefail; "$@" {shell}', "bash"]
+        ended = subprocess.run([*script, *command], env=environment, cwd=place, capture_output=True, timeout=240)
+        with Image.open(place / name) as picture:
             assert picture.size == (100, 80)
         assert b"Traceback" not in ended.stderr and b"Exception ignored" not in ended.stderr
         return ended
 
-    return run
+    with ThreadPoolExecutor(2) as pool:
+        yield {case: pool.submit(run, *case) for case in RUNS}
 
 
-@pytest.mark.parametrize("shell", ["| true", "2>&1 | true", ">&-", "2>&-", ">&- 2>&-", "2>/dev/full"])
-def test_nobody_needs_to_read_for_the_picture_to_be_made(run, shell):
-    assert run(shell=shell).returncode == 0
+@pytest.mark.parametrize("shell", SHELLS)
+def test_nobody_needs_to_read_for_the_picture_to_be_made(runs, shell):
+    assert runs[shell, "utf-8", "after.png"].result().returncode == 0
 
 
-def test_a_report_that_cannot_be_written_is_an_error_and_the_picture_is_there(run):
-    ended = run(shell=">/dev/full")
+def test_a_report_that_cannot_be_written_is_an_error_and_the_picture_is_there(runs):
+    ended = runs[">/dev/full", "utf-8", "after.png"].result()
     assert ended.returncode == 2 and b"the report cannot be written (No space left on device)" in ended.stderr
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
-def test_a_console_of_another_encoding(run, encoding):
-    name = "\u65e5\u672c-\u00fc\x1b[31m.png"
-    ended = run(shell="", encoding=encoding, expected=name)
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_console_of_another_encoding(runs, encoding):
+    ended = runs["", encoding, FOREIGN].result()
     assert ended.returncode == 0 and b"\x1b[31m" not in ended.stdout and b"picture: " in ended.stdout
 
 
-def test_a_name_that_is_no_text(run):
-    ended = run(shell="", expected=os.fsdecode(b"caf\xe9.png"))
+def test_a_name_that_is_no_text(runs):
+    ended = runs["", "utf-8", NO_TEXT].result()
     assert ended.returncode == 0 and b"caf\\udce9.png" in ended.stdout
 
 
