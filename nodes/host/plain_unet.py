@@ -260,7 +260,9 @@ def _elsewhere(unet: PlainComfyUNet) -> str | None:
     """Return what to say where the host has put only a part of the weights onto the GPU."""
     weights = list(unet.unet.parameters())
     away = sum(weight.device.type != unet.device.type for weight in weights)
-    return f"{away} of {len(weights)} weights are kept outside the GPU, whose memory is too small for all" if away else None
+    if not away:
+        return None
+    return f"{away} of {len(weights)} weights are kept outside the GPU, whose memory is too small for all"
 
 
 def _shortage(unet: PlainComfyUNet, room: float) -> str | None:

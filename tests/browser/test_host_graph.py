@@ -7,12 +7,18 @@ IS_DRAFT_SAVED = """(text) => [localStorage, sessionStorage].some((storage) =>
     Object.values(storage).some((value) => value.replaceAll("\\\\", "").includes(text)))"""
 
 
-def test_save_and_load_keep_points_and_mask(host):
+def with_pair_and_mask(host):
+    """Open a picture, drag a pair and paint a mask; return what the node would be sent with."""
     host.with_picture()
     host.drag((20, 20), (60, 30))
     host.button("Paint the mask: where the picture may change").click()
     host.drag((30, 50), (60, 50))
     (before,) = host.prompt_of("DragNoisePoints")
+    return before
+
+
+def test_save_and_load_keep_points_and_mask(host):
+    before = with_pair_and_mask(host)
     host.load(json.loads(json.dumps(host.stored())))
     host.wait_for_picker()
     host.wait_for_picture(96, 64)
@@ -92,11 +98,7 @@ def test_copy_and_paste_doubles_the_node_and_keeps_both(host):
 
 
 def test_switching_tabs_and_back_keeps_points_and_mask(host):
-    host.with_picture()
-    host.drag((20, 20), (60, 30))
-    host.button("Paint the mask: where the picture may change").click()
-    host.drag((30, 50), (60, 50))
-    (before,) = host.prompt_of("DragNoisePoints")
+    before = with_pair_and_mask(host)
     name = host.js("() => app.extensionManager.workflow.activeWorkflow.filename")
     host.js("() => app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
     host.page.wait_for_function("() => !app.graph.nodes.length")

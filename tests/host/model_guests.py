@@ -117,17 +117,25 @@ MODELS = {
 }
 
 
-def real_controlnet():
-    shape = {name: value for name, value in SHAPE.items() if name not in ("out_channels", "transformer_depth_output")}
+def control_network(head_channels=8, **shape):
+    """A ControlNet of random weights for the tiny U-Net, with other sizes where `shape` has them."""
+    shape = {**SHAPE, **shape}
+    for name in ("out_channels", "transformer_depth_output"):
+        del shape[name]
     network = comfy.cldm.cldm.ControlNet(
         **shape,
         hint_channels=3,
         num_heads=-1,
-        num_head_channels=8,
+        num_head_channels=head_channels,
         dtype=torch.float32,
         operations=comfy.ops.manual_cast,
     )
     randomise(network, 4)
+    return network
+
+
+def real_controlnet():
+    network = control_network()
     control = comfy.controlnet.ControlNet(network, load_device=torch.device("cpu"))
     return control.set_cond_hint(torch.rand(1, 3, SIDES[0] * 8, SIDES[1] * 8), 0.5, (0.0, 1.0))
 

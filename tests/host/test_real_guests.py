@@ -1,12 +1,11 @@
 """Guests that the host itself ships, on its real server: each takes part or is refused by its own name."""
 
-import comfy.cldm.cldm
-import comfy.ops
 import pytest
 import torch
 from comfy.t2i_adapter.adapter import Adapter
+from model_guests import control_network
 from safetensors.torch import save_file
-from testing_pack.tiny_models import FOUR_LEVELS, SHAPE, randomise, tiny_model
+from testing_pack.tiny_models import FOUR_LEVELS, randomise, tiny_model
 from usual_graph import failing, graph, numbers
 
 LEVELS = "sd15 of four levels"
@@ -57,18 +56,7 @@ def test_a_real_guest_takes_part_or_is_refused_by_its_own_name(host, name):
 
 def controlnet():
     """A ControlNet's file for the model of four levels."""
-    shape = {**SHAPE, **FOUR_LEVELS}
-    for name in ("out_channels", "transformer_depth_output"):
-        del shape[name]
-    network = comfy.cldm.cldm.ControlNet(
-        **shape,
-        hint_channels=3,
-        num_heads=-1,
-        num_head_channels=64,
-        dtype=torch.float32,
-        operations=comfy.ops.manual_cast,
-    )
-    randomise(network, 4)
+    network = control_network(head_channels=64, **FOUR_LEVELS)
     return {f"control_model.{name}": weight for name, weight in network.state_dict().items()}
 
 
