@@ -12,6 +12,14 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="module")
+def two_threads(one_thread):
+    """For the demo model, which is large enough to gain by them."""
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def model_folders(tmp_path_factory):
     """Diffusers folders: "sd", "sd_v" (v-prediction) and "sdxl"."""

@@ -135,7 +135,7 @@ def decode_blocks(
         options["block"] = ("output", index)
         hidden, skip = patched(hidden, inputs.skips[index], options)
         following = inputs.skips[index + 1].shape if index + 1 < len(inputs.skips) else None
-        joined = torch.cat([hidden, skip], dim=1)
+        joined = hidden if skip is None else torch.cat([hidden, skip], dim=1)
         run = partial(
             _run_block, again or nullcontext, block, inputs.embedding, inputs.context, dict(options), following
         )
@@ -270,8 +270,11 @@ class _Heard:
         return hidden, skip
 
 
-def may_write(patch: Callable) -> Callable:
-    """Return a patch that may write into what autograd has kept of it: copies are kept."""
+def may_write(patch: Callable | tuple[type, Callable]) -> Callable | tuple[type, Callable]:
+    """Return a patch that may write into what autograd has kept of it: copies are kept. Some name a kind of layer."""
+    if isinstance(patch, tuple):
+        kind, handler = patch
+        return kind, may_write(handler)
 
     def patched(*arguments, **options):
         with torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda tensor: tensor):

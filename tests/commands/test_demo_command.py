@@ -4,7 +4,6 @@ import re
 from functools import partial
 
 import pytest
-import torch
 from PIL import Image
 
 from dragnoise_core.commands import demo_command
@@ -13,15 +12,13 @@ from dragnoise_core.demo.scenes import KINDS
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
+def demo(tmp_path_factory, two_threads):
     """The folder that `dragnoise demo` filled, and what it said; with fewer frames than it takes itself."""
     folder, lines = tmp_path_factory.mktemp("demo") / "out", []
-    torch.set_num_threads(2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo_command, "say", lines.append)
         patch.setattr(demo_command, "ProcessRecorder", partial(demo_command.ProcessRecorder, count=6))
         assert main(["demo", "--out", str(folder), "--device", "cpu"]) == 0
-    torch.set_num_threads(1)
     return folder, "\n".join(lines)
 
 

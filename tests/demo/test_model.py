@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def model():
+def model(two_threads):
     return load_demo_model()
 
 

@@ -1,5 +1,6 @@
 """What other nodes put on the tiny MODEL and its prompt, by the names of those that may take part in a drag."""
 
+import inspect
 import tempfile
 
 import comfy.cldm.cldm
@@ -10,6 +11,7 @@ import comfy.model_patcher
 import comfy.ops
 import torch
 from comfy.ldm.modules.attention import BasicTransformerBlock, attention_basic
+from comfy.ldm.modules.diffusionmodules.openaimodel import Upsample, forward_timestep_embed
 from comfy_extras import nodes_attention_multiply, nodes_freelunch, nodes_hypertile
 from comfy_extras.nodes_hypernetwork import load_hypernetwork_patch
 from comfy_extras.nodes_model_downscale import PatchModelAddDownscale
@@ -73,6 +75,22 @@ def own_self_attention(model):
     return model
 
 
+def own_upsampling(model):
+    """As SUPIR does: something of its own before a layer of one kind."""
+
+    def handler(layer, x, embedding, context, options, output_shape, *others):
+        return layer(torch.sin(x), output_shape=output_shape)
+
+    model.set_model_patch((Upsample, handler), "forward_timestep_embed_patch")
+    return model
+
+
+def own_joining(model):
+    """As SUPIR does: the skip is in the hidden state already."""
+    model.set_model_output_block_patch(lambda hidden, skip, options: (torch.cat([hidden, 0.5 * skip], 1), None))
+    return model
+
+
 def made_at_every_use(model):
     """As a LoRA is on a model that is not wholly loaded: a layer's weights are computed whenever it runs."""
     key = "diffusion_model.output_blocks.1.0.in_layers.2.weight"
@@ -115,6 +133,10 @@ MODELS = {
     "self-attention": own_self_attention,
     "weight function": made_at_every_use,
 }
+
+
+if "found_patched" in inspect.getsource(forward_timestep_embed):  # hosts that know SUPIR
+    MODELS |= {"before a layer": own_upsampling, "skips joined": own_joining}
 
 
 def control_network(head_channels=8, **shape):
