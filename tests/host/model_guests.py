@@ -1,6 +1,6 @@
 """What other nodes put on the tiny MODEL and its prompt, by the names of those that may take part in a drag."""
 
-import inspect
+import importlib.util
 import tempfile
 
 import comfy.cldm.cldm
@@ -11,7 +11,7 @@ import comfy.model_patcher
 import comfy.ops
 import torch
 from comfy.ldm.modules.attention import BasicTransformerBlock, attention_basic
-from comfy.ldm.modules.diffusionmodules.openaimodel import Upsample, forward_timestep_embed
+from comfy.ldm.modules.diffusionmodules.openaimodel import Upsample
 from comfy_extras import nodes_attention_multiply, nodes_freelunch, nodes_hypertile
 from comfy_extras.nodes_hypernetwork import load_hypernetwork_patch
 from comfy_extras.nodes_model_downscale import PatchModelAddDownscale
@@ -135,7 +135,7 @@ MODELS = {
 }
 
 
-if "found_patched" in inspect.getsource(forward_timestep_embed):  # hosts that know SUPIR
+if importlib.util.find_spec("comfy.ldm.supir"):  # older hosts take no such patches
     MODELS |= {"before a layer": own_upsampling, "skips joined": own_joining}
 
 
