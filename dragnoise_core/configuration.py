@@ -32,7 +32,8 @@ class OptimisationConfig:
     """Every setting of the optimisation; the defaults are the published code's. Lengths are supervision grid cells,
     half the picture's resolution, so one cell is two pixels. Raises DragNoiseError for a value out of range.
 
-    learning_rate: size of the gradient steps on the bottleneck, see `descent`.
+    learning_rate: size of the gradient steps: what "adam" moves every entry of the bottleneck by, or the root mean
+        square of a "normalised" step, in root mean squares of the bottleneck itself.
     iterations: gradient steps in all, at most.
     drag_steps: denoising steps whose bottleneck is optimised, each with its share of the iterations.
     gradient_steps: gradient steps between two trackings of the points.
@@ -91,7 +92,7 @@ class OptimisationConfig:
 PRESETS = {
     "paper": OptimisationConfig(),
     "default": OptimisationConfig(
-        learning_rate=0.22,
+        learning_rate=0.1,
         iterations=45,
         drag_steps=25,
         gradient_steps=3,

@@ -18,11 +18,14 @@ def bounded(bottleneck: Tensor, own: Tensor, bound: float) -> Tensor:
     return own + difference * (limit / size.clamp_min(torch.finfo(size.dtype).tiny)).clamp_max(1)
 
 
-def choose_descent(config: OptimisationConfig, leaf: Tensor) -> torch.optim.Optimizer:
-    """Return the optimiser of a leaf that the configuration asks for: Adam or `NormalisedDescent`."""
+def choose_descent(config: OptimisationConfig, leaf: Tensor, own: Tensor) -> torch.optim.Optimizer:
+    """Return the optimiser of a bottleneck, a leaf, that the configuration asks for: Adam or `NormalisedDescent`.
+
+    own: the level's own bottleneck, in whose root mean square the learning rate of the latter is given.
+    """
     if config.descent == "adam":
         return torch.optim.Adam([leaf], lr=config.learning_rate, fused=leaf.is_cuda)
-    return NormalisedDescent([leaf], lr=config.learning_rate)
+    return NormalisedDescent([leaf], lr=config.learning_rate * own.square().mean().sqrt())
 
 
 class NormalisedDescent(torch.optim.Optimizer):
@@ -32,7 +35,7 @@ class NormalisedDescent(torch.optim.Optimizer):
     picture drifts. Here an entry moves in proportion to its gradient; lr is the root mean square of a step.
     """
 
-    def __init__(self, params, lr: float, momentum: float = 0.5) -> None:
+    def __init__(self, params, lr: float | Tensor, momentum: float = 0.5) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()

@@ -52,7 +52,7 @@ def optimise_bottleneck(
         trace.settled = bool(trace.arrived())
         if trace.settled:
             return bottleneck.detach(), decoded
-    optimiser = choose_descent(config, bottleneck)
+    optimiser = choose_descent(config, bottleneck, level.encoded.bottleneck)
     answers = Answers(bottleneck.device)
     safe = trace.moment(bottleneck)
     while len(trace.losses) < budget:

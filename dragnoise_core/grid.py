@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .errors import DragNoiseError
-from .motion import is_rigid
+from .motion import STILL, is_rigid
 from .points import DragPoints
 
 GridSize = tuple[int, int]  # width, height
@@ -42,6 +42,16 @@ class GridPoints:
         pins = torch.tensor(scaled.pins).reshape(-1, 2) - 0.5
         rigid = is_rigid(*points.on_grid(*grid, whole=False))
         return cls(grid, handles, targets, rigid, reaches.to(handles), pins.to(handles))
+
+    @property
+    def moving(self) -> Tensor:
+        """Which handles are to move, [N]; the others are pins."""
+        return (self.targets - self.handles).norm(dim=1) >= STILL
+
+    @property
+    def longest_way(self) -> Tensor:
+        """The longest way from a handle to its target, in cells, a scalar."""
+        return (self.targets - self.handles).norm(dim=1).amax()
 
 
 def check_latent_size(latent: Tensor) -> None:

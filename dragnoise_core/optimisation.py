@@ -20,6 +20,7 @@ from .inversion import InversionPath
 from .points import DragPoints
 from .progress import Callback, Progress
 from .propagation import carry
+from .reach import masked_reach
 from .schedule import check_sigmas, to_variance_preserving
 from .source import Level, inverted_source, sampled_path, sampled_source
 from .split_unet import SplitUNet
@@ -110,6 +111,7 @@ def drag(
         path = path or sampled_path(unet, x, levels, features=steps)
         sources = inverted_source(unet, path, levels, steps)
         clean = to_variance_preserving(path.latents[-1], levels[-1])
+        trace.placed = placed = masked_reach(placed, clean, allowed)
         threshold = change_threshold(config.background * float(clean.std()), placed, x, allowed)
     else:
         sources = sampled_source(unet, x, levels)

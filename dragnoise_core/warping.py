@@ -12,61 +12,84 @@ from torch.nn import functional
 
 from .dense_supervision import sample_places
 from .grid import GridPoints, GridSize, cell_centres
-from .motion import STILL, carried
+from .motion import carried
 from .points import DragPoints
+from .reach import masked_reach
 from .supervision import latent_mask
 
 # Over how many times the longest way the motion fades out. A smoothstep's slope is 1.5: below that, places would fold.
 FADING = 2.5
 FADING_SINGLE = 3.0  # of one handle on its own: what bends more sharply a model takes for a fault, and wipes it
-FADING_BEYOND_REACH = 1.8  # where a person has said how far things move along: soon, but without a fold
+FADING_BEYOND_REACH = 1.8  # where a person, or a body, says how far things move along: soon, but without a fold
 SINGLE_WHOLE = 0.06  # of the grid's shorter side: so far around a handle on its own all moves with it
 RIGID_WHOLE = 0.4  # the same around handles that move as one rigid body,
 RIGID_WAYS = 2.0  # for every one of them at most so many longest ways: two raised eyebrows do not lift the head
+UP_TO_PIN = 0.75  # of the way to the nearest pin, at most
 PIN_RADIUS = 0.06  # of the grid's shorter side: how far around a pin things stay
 # How well the model must predict the unedited picture to be asked what the edited one looks like, in deviations of
 # its latent. The same for every model, schedule and number of steps: the error falls with the noise.
-TRUSTED_ERROR = 0.05
+TRUSTED_ERROR = 0.035
 
 
 def came_from(places: Tensor, points: GridPoints, allowed: Tensor | None = None) -> Tensor:
     """Return where what lies at `places`, [M, 2] on the grid, was before the motion, [M, 2].
 
     Near a target the handles' own motion (`carried`); away from it less and less, so that nothing tears.
-    allowed: [M], 0 to 1, where anything may move.
+    allowed: [M], 0 to 1, where anything may move; without it the picture's edges stay (`inside_frame`).
     """
-    share = moved_share(places, points)
-    if allowed is not None:
-        share = share * allowed
-    return places + share[:, None] * (carried(places, points.targets, points.handles) - places)
+    share = moved_share(places, points)[:, None]
+    # The smaller of the two, for the product of two slopes could fold.
+    share = torch.minimum(share, inside_frame(places, points)) if allowed is None else share * allowed[:, None]
+    return places + share * (carried(places, points.targets, points.handles) - places)
 
 
 def moved_share(places: Tensor, points: GridPoints) -> Tensor:
     """Return how far places, [M, 2], take part in the motion, 0 to 1, [M].
 
     All of it within a pair's reach of its target; without a reach, within SINGLE_WHOLE of a single one, RIGID_WHOLE
-    around handles that move as one rigid body, else at the target alone. From there it fades over FADING times the
-    longest way, FADING_SINGLE of a single one, beyond a reach over FADING_BEYOND_REACH times. None at a pin, nor at a
-    handle that is to stay where it is.
+    around handles that move as one rigid body, as far as its number of handles, its way and the pins allow, else at the
+    target alone. From there it fades over FADING times the longest way, FADING_SINGLE of a single one, beyond a reach
+    or a body over FADING_BEYOND_REACH times. None at a pin, nor at a handle that is to stay where it is.
     """
-    ways, side = (points.targets - points.handles).norm(dim=1), min(points.grid)
-    moving = ways >= STILL
+    moving, way, side = points.moving, points.longest_way, min(points.grid)
     targets, reaches, count = points.targets[moving], points.reaches[moving], int(moving.sum())
     if not count:
         return places.new_zeros(len(places))
-    way = ways.amax()
-    guess, guessed_fading = (RIGID_WAYS * count * way).clamp_max(RIGID_WHOLE * side) * points.rigid, FADING
+    guess, guessed_fading = way.new_zeros(()), FADING
+    if points.rigid:
+        guess, guessed_fading = (RIGID_WAYS * count * way).clamp_max(RIGID_WHOLE * side), FADING_BEYOND_REACH
     if count == 1:
         guess, guessed_fading = way.new_tensor(SINGLE_WHOLE * side), FADING_SINGLE
+    pins = torch.cat((points.pins, points.targets[~moving]))
+    from_pins = torch.cdist(pins, targets)
+    if len(pins):
+        # What stays is no part of what moves.
+        guess = guess.minimum(UP_TO_PIN * from_pins.amin())
     unsaid = reaches.isnan()
     whole, fading = torch.where(unsaid, guess, reaches), torch.where(unsaid, guessed_fading, FADING_BEYOND_REACH)
     share = _faded(torch.cdist(places, targets) - whole, fading * way).amax(1)
-    pins = torch.cat((points.pins, points.targets[~moving]))
     if len(pins):
         # A pin's own fading ends before the nearest target: a handle arrives, whatever is pinned beside it.
-        nearest = torch.cdist(pins, targets).amin(1).clamp_max(FADING * way)
+        nearest = from_pins.amin(1).clamp_max(FADING * way)
         share = share * (1 - _faded(torch.cdist(places, pins), nearest)).amin(1)
     return share
+
+
+def inside_frame(places: Tensor, points: GridPoints) -> Tensor:
+    """Return how far places, [M, 2] on the grid, may move along each axis, 0 to 1, [M, 2].
+
+    Nothing is known beyond the picture's edges, so what lies at one does not move away from it. The share grows to 1
+    over FADING_BEYOND_REACH times the longest way, and is 1 at every target.
+    """
+    targets, span = points.targets[points.moving], places.new_tensor(points.grid)
+    if not len(targets):
+        return torch.ones_like(places)
+
+    def from_edges(cells: Tensor) -> Tensor:
+        return torch.stack((cells + 0.5, span - 0.5 - cells))
+
+    width = from_edges(targets).amin(1, keepdim=True).clamp_max(FADING_BEYOND_REACH * points.longest_way)
+    return (from_edges(places) / width.clamp_min(1e-6)).clamp(0, 1).amin(0)
 
 
 def _faded(distance: Tensor, width: Tensor) -> Tensor:
@@ -95,8 +118,9 @@ def warped_picture(picture: Tensor, latent: Tensor, points: DragPoints, mask: Te
     Bicubic: what merely moved stays as sharp as it was.
     """
     size = tuple(picture.shape[-2:])
-    placed = GridPoints.of(points, latent, whole=False)
-    allowed = soft_mask(None if mask is None else latent_mask(mask, latent), size)
+    inside = None if mask is None else latent_mask(mask, latent)
+    placed = masked_reach(GridPoints.of(points, latent, whole=False), latent, inside)
+    allowed = soft_mask(inside, size)
     origins = came_from(cell_centres(size, placed.grid, latent.device).to(placed.handles), placed, allowed)
     where = (2 * (origins + 0.5) / origins.new_tensor(placed.grid) - 1).view(1, *size, 2).to(picture)
     return functional.grid_sample(picture, where, "bicubic", "border", align_corners=False).clamp(0, 1)

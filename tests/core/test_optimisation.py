@@ -38,7 +38,7 @@ def test_the_loss_falls_and_the_source_is_untouched(name):
 
 def test_the_first_step_goes_down_the_finite_difference_gradient():
     """One step of Adam moves every entry by the learning rate against its gradient's sign."""
-    config = preset("default", iterations=1, drag_steps=1, learning_rate=1e-4)
+    config = preset("default", iterations=1, drag_steps=1, learning_rate=1e-3)
     x = noisy().double()
 
     class Nudged(ToyUNet):
@@ -166,7 +166,7 @@ class Overflowing(ToyUNet):
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_step_that_diverges_is_taken_back_and_counted(name, lag, monkeypatch):
     monkeypatch.setattr(gradient_steps, "Answers", answers_after(lag))
-    x, config = noisy(), preset(name, iterations=28, stop_distance=0.5, learning_rate=0.1, bottleneck_change=0.0)
+    x, config = noisy(), preset(name, iterations=28, stop_distance=0.5, learning_rate=0.3, bottleneck_change=0.0)
     wild = optimise(ToyUNet(), x, SIGMAS, POINTS, config=config)
     limit = 0.7 * float(wild.bottlenecks.abs().max())
     edit = optimise(Overflowing(limit), x, SIGMAS, POINTS, config=config)
