@@ -6,40 +6,42 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .grid import GridPoints, GridSize, cell_centres
+from .dense_supervision import sample_places
+from .grid import GridPoints, cell_centres
+from .motion import carried
 
-NEAR = 0.1  # of the grid's shorter side: what lies so near a handle is part of what is dragged
-ALIKE = 0.25  # of the latent's deviation: cells that differ less show the same thing
-GOES_ON = 0.3  # of the mask's border: where so much of it resembles what is dragged, that goes on beyond the mask
+ALIKE = 0.2  # of the latent's deviation: cells that differ less show the same thing
+ROOM = 0.93  # of what would leave the mask: so much of it must look like the mask's border
 
 
 def masked_reach(points: GridPoints, clean: Tensor, mask: Tensor | None) -> GridPoints:
-    """Return points with a reach over all that the mask lets move, where the mask holds the whole thing dragged.
+    """Return points with a reach over all that the mask lets move, where the mask leaves room for that (`has_room`).
 
-    Who paints around a thing wants it moved; who paints within it, as inside a head, wants a part changed
-    (`holds_thing`). Only for a single handle or a rigid body, and pairs without a reach of their own. clean: the
+    Who wants a thing moved paints around it and where it is to go; who wants a part of it changed paints no farther
+    than it reaches. Only for a single handle or a rigid body, and pairs without a reach of their own. clean: the
     unedited picture's latent, [1, C, h, w]. mask: [1, 1, h, w], 1 = may change.
     """
-    handles = points.handles[points.moving]
-    one_thing = points.rigid or len(handles) == 1
-    if mask is None or not one_thing or not holds_thing(mask, clean, handles, points.grid):
+    one_thing = points.rigid or int(points.moving.sum()) == 1
+    if mask is None or not one_thing or not has_room(points, clean, mask):
         return points
     return replace(points, reaches=points.reaches.nan_to_num(float(sum(points.grid))))
 
 
-def holds_thing(mask: Tensor, clean: Tensor, handles: Tensor, grid: GridSize) -> bool:
-    """Return whether the thing that the handles, [N, 2] on the grid, lie on ends within the mask, [1, 1, h, w].
+def has_room(points: GridPoints, clean: Tensor, mask: Tensor) -> bool:
+    """Return whether all within a mask, [1, 1, h, w], may follow the points without a part of it being cut off.
 
-    It does where little of the mask's border resembles what is near a handle, in the latent, [1, C, h, w]. The
-    picture's edge is no border.
+    What the motion would push across the mask's border must look like what lies along the border, in the latent,
+    [1, C, h, w]: then it is background. The picture's own edge is no border.
     """
-    forbidden = (mask < 0.5).float()
-    border = (functional.max_pool2d(forbidden, 3, 1, 1) > forbidden).flatten().nonzero()[:, 0]
-    if not len(border):
+    places = cell_centres(tuple(clean.shape[-2:]), points.grid, clean.device).to(points.handles)
+    moved = carried(places, points.handles[points.moving], points.targets[points.moving])
+    inside = mask >= 0.5
+    stays = sample_places(inside.float(), moved, points.grid) >= 0.5
+    near_border = functional.max_pool2d((~inside).float(), 3, 1, 1) > 0
+    pushed, border = ((inside & where).flatten().nonzero()[:, 0] for where in (~stays, near_border))
+    if not len(pushed) or len(border) < 2:
         return False
-    size = tuple(clean.shape[-2:])
-    distance = torch.cdist(cell_centres(size, grid, clean.device).to(handles), handles).amin(1)
-    near = (distance <= distance.amin().clamp_min(NEAR * min(grid))).nonzero()[:, 0]
-    cells = (clean / clean.std().clamp_min(1e-6)).float().flatten(2)[0].T
-    difference = torch.cdist(cells[border], cells[near]).amin(1) / cells.shape[1] ** 0.5
-    return bool((difference < ALIKE).float().mean() < GOES_ON)
+    cells = clean.float().flatten(2)[0].T / clean.float().std().clamp_min(1e-6)
+    difference = torch.cdist(cells[pushed], cells[border]) / cells.shape[1] ** 0.5
+    difference[pushed[:, None] == border] = torch.inf
+    return bool((difference.amin(1) < ALIKE).float().mean() > ROOM)

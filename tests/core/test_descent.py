@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from dragnoise_core.descent import NormalisedDescent
+from dragnoise_core.configuration import PRESETS
+from dragnoise_core.descent import NormalisedDescent, choose_descent
 
 
 def test_the_first_step_has_the_learning_rate_as_its_root_mean_square_and_the_gradients_direction():
@@ -14,6 +15,17 @@ def test_the_first_step_has_the_learning_rate_as_its_root_mean_square_and_the_gr
         step = -moved.detach()
         assert float(step.square().mean().sqrt()) == pytest.approx(0.3, rel=1e-4)
         torch.testing.assert_close(step / step.norm(), gradient / gradient.norm())
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
+def test_a_normalised_step_is_a_part_of_the_bottleneck_whatever_its_unit(scale):
+    generator = torch.Generator().manual_seed(1)
+    own, gradient = scale * torch.randn(1, 8, 4, 4, generator=generator), torch.randn(1, 8, 4, 4, generator=generator)
+    leaf = own.clone().requires_grad_(True)
+    leaf.grad = gradient
+    choose_descent(PRESETS["default"], leaf, own).step()
+    part = (leaf.detach() - own).norm() / own.norm()
+    assert float(part) == pytest.approx(PRESETS["default"].learning_rate, rel=1e-4)
 
 
 def test_an_entry_without_gradient_stays():

@@ -108,6 +108,29 @@ def test_a_handle_that_is_to_stay_is_a_pin_and_the_others_are_still_a_body():
     assert moved_share(with_upper.targets[:2].mean(0, keepdim=True), with_upper) > 0.9
 
 
+def test_a_body_ends_before_what_stays():
+    """However large a body may be guessed, half a dozen points of it do not take along what a pin beside them holds."""
+    body = [((x, y), (x + 20, y)) for x in (100, 130) for y in (90, 120, 150)]
+    free, held = placed(points(*body)), placed(points(*body, pins=[(190, 120)]))
+    beyond, near = torch.tensor([[110.0, 60.0]]), held.targets[-1:] + torch.tensor([[6.0, 0.0]])
+    assert moved_share(beyond, free) > 0.9 and moved_share(beyond, held) == 0
+    assert moved_share(near, held) > 0.9
+
+
+def test_the_pictures_edges_stay_and_a_handle_beside_one_still_arrives():
+    """Nothing is known of what lies beyond an edge: a shift must not draw it out into streaks."""
+    body = points(*(((x, y), (x + 24, y)) for x in (20, 120, 220) for y in (60, 180)))
+    asked = placed(body)
+    side = asked.grid[0]
+    rows = torch.linspace(0, side - 1, 9)
+    edges = torch.cat([torch.stack((torch.full_like(rows, x), rows), 1) for x in (-0.5, side - 0.5)])
+    torch.testing.assert_close(came_from(edges, asked), edges, atol=1e-3, rtol=0)
+    torch.testing.assert_close(came_from(asked.targets, asked), asked.handles, atol=0.05, rtol=0)
+    # Along an edge things move as before.
+    top = torch.tensor([[side / 2, -0.5]])
+    assert (top - came_from(top, asked))[0, 0] > 6
+
+
 def test_where_every_handle_stays_nothing_moves():
     asked = placed(points(((100, 100), (100, 100)), reaches=[40.0]))
     places = cell_centres((32, 32), asked.grid, LATENT.device)
