@@ -42,7 +42,7 @@ def reach_of(picture, mask, *pairs, reaches=()):
 
 def test_a_thing_with_room_in_its_mask_moves_whole(picture):
     pair = HANDLE, (HANDLE[0] + 40, HANDLE[1])
-    mask = mask_of(80, 80, 208, 168)
+    mask = mask_of(72, 72, 224, 176)
     assert reach_of(picture, mask, pair).item() >= SIDE
     warped = warped_picture(picture, encode(picture), DragPoints.from_pairs([pair], SIDE, SIDE), mask)
     moved = slice(THING.start + 40, THING.stop + 40)
@@ -50,7 +50,7 @@ def test_a_thing_with_room_in_its_mask_moves_whole(picture):
 
 
 def test_a_body_moves_whole_too_and_points_that_go_apart_do_not(picture):
-    mask = mask_of(80, 80, 208, 168)
+    mask = mask_of(72, 72, 224, 176)
     body = [((110, 110), (150, 110)), ((140, 110), (180, 110)), ((124, 140), (164, 140))]
     assert bool((reach_of(picture, mask, *body) >= SIDE).all())
     assert bool(reach_of(picture, mask, *body[:2], ((124, 140), (124, 150))).isnan().all())
@@ -67,6 +67,6 @@ def test_where_the_thing_would_be_cut_off_the_mask_says_nothing(picture, mask):
 
 def test_a_reach_that_was_given_counts_and_without_a_mask_nothing_is_said(picture):
     pair, latent = (HANDLE, (HANDLE[0] + 40, HANDLE[1])), encode(picture)
-    assert reach_of(picture, mask_of(80, 80, 208, 168), pair, reaches=[10.0]).tolist() == [5.0]
+    assert reach_of(picture, mask_of(72, 72, 224, 176), pair, reaches=[10.0]).tolist() == [5.0]
     points = GridPoints.of(DragPoints.from_pairs([pair], SIDE, SIDE), latent, whole=False)
     assert masked_reach(points, latent, None) is points
