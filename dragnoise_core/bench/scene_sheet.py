@@ -16,9 +16,11 @@ CAPTION = 24  # pixels below a picture
 
 
 def sheet_indices(count: int) -> list[int]:
-    """Return the numbers of up to eight of `count` drags, spread over the set and over the kinds in turn."""
+    """Return the numbers of up to eight of `count` drags, spread over the set, the kinds and the numbers of pairs."""
     kinds = len(KINDS)
-    return sorted({min(row * count // ROWS // kinds * kinds + row % kinds, count - 1) for row in range(ROWS)})
+    # Against the diagonals of `design`: along them every drag would have one pair.
+    turns = [(row, (row // kinds - row) % kinds) for row in range(ROWS)]
+    return sorted({min(row * count // ROWS // kinds * kinds + kind, count - 1) for row, kind in turns})
 
 
 def picture_path(folder: Path, index: int, name: str) -> Path:

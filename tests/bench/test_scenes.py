@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from torch.nn import functional
 
 from dragnoise_core.bench import methods, scenes
-from dragnoise_core.bench.scene_drags import bench_drag, bench_drags
+from dragnoise_core.bench.scene_drags import bench_drag, bench_drags, design
 from dragnoise_core.bench.scene_measures import EQUAL, SceneMeasures
 from dragnoise_core.bench.scene_report import MEASURES, markdown_report, scene_report
 from dragnoise_core.bench.scene_sheet import sheet_indices
@@ -256,3 +257,7 @@ def test_the_sheet_shows_all_kinds(count):
     indices = sheet_indices(count)
     assert len(indices) <= 8 and len(set(indices)) == len(indices) and max(indices) < count
     assert {index % 4 for index in indices} == {index % 4 for index in range(count)}
+
+
+def test_the_sheet_of_the_whole_set_shows_every_number_of_pairs_twice():
+    assert Counter(design(index)[1] for index in sheet_indices(96)) == dict.fromkeys((1, 2, 3, 4), 2)
