@@ -47,7 +47,7 @@ def moved_share(places: Tensor, points: GridPoints) -> Tensor:
     """Return how far places, [M, 2], take part in the motion, 0 to 1, [M].
 
     All of it within a pair's reach of its target; without a reach, within SINGLE_WHOLE of a single one, RIGID_WHOLE
-    around handles that move as one rigid body, as far as its number of handles, its way and the pins allow, else at the
+    around handles that move as one rigid body and what lies between them, as far as its number of handles, its way and the pins allow, else at the
     target alone. From there it fades over FADING times the longest way, FADING_SINGLE of a single one, beyond a reach
     or a body over FADING_BEYOND_REACH times. None at a pin, nor at a handle that is to stay where it is.
     """
@@ -67,12 +67,22 @@ def moved_share(places: Tensor, points: GridPoints) -> Tensor:
         guess = guess.minimum(UP_TO_PIN * from_pins.amin())
     unsaid = reaches.isnan()
     whole, fading = torch.where(unsaid, guess, reaches), torch.where(unsaid, guessed_fading, FADING_BEYOND_REACH)
-    share = _faded(torch.cdist(places, targets) - whole, fading * way).amax(1)
+    away = from_body(places, targets) if points.rigid else torch.cdist(places, targets)
+    share = _faded(away - whole, fading * way).amax(1)
     if len(pins):
         # A pin's own fading ends before the nearest target: a handle arrives, whatever is pinned beside it.
         nearest = from_pins.amin(1).clamp_max(FADING * way)
         share = share * (1 - _faded(torch.cdist(places, pins), nearest)).amin(1)
     return share
+
+
+def from_body(places: Tensor, targets: Tensor) -> Tensor:
+    """Return how far places, [M, 2], are from the lines that join a body's targets, [N, 2], with their mean, [M, N]."""
+    spokes, offsets = targets - targets.mean(0), places - targets.mean(0)
+    dots, squares = offsets @ spokes.T, spokes.square().sum(1)
+    along = (dots / squares.clamp_min(1e-6)).clamp(0, 1)
+    distance = offsets.square().sum(1, keepdim=True) - along * (2 * dots - along * squares)
+    return distance.clamp_min(0).sqrt()
 
 
 def inside_frame(places: Tensor, points: GridPoints) -> Tensor:
