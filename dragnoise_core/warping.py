@@ -47,9 +47,9 @@ def moved_share(places: Tensor, points: GridPoints) -> Tensor:
     """Return how far places, [M, 2], take part in the motion, 0 to 1, [M].
 
     All of it within a pair's reach of its target; without a reach, within SINGLE_WHOLE of a single one, RIGID_WHOLE
-    around handles that move as one rigid body and what lies between them, as far as its number of handles, its way and the pins allow, else at the
-    target alone. From there it fades over FADING times the longest way, FADING_SINGLE of a single one, beyond a reach
-    or a body over FADING_BEYOND_REACH times. None at a pin, nor at a handle that is to stay where it is.
+    around a rigid body (`from_body`), as far as its number of handles, its way and the pins allow, else at the target
+    alone. From there it fades over FADING times the longest way, FADING_SINGLE of a single one, beyond a reach or a
+    body over FADING_BEYOND_REACH times. None at a pin, nor at a handle that is to stay where it is.
     """
     moving, way, side = points.moving, points.longest_way, min(points.grid)
     targets, reaches, count = points.targets[moving], points.reaches[moving], int(moving.sum())
