@@ -22,8 +22,8 @@ FADING = 2.5
 FADING_SINGLE = 3.0  # of one handle on its own: what bends more sharply a model takes for a fault, and wipes it
 FADING_BEYOND_REACH = 1.8  # where a person, or a body, says how far things move along: soon, but without a fold
 SINGLE_WHOLE = 0.06  # of the grid's shorter side: so far around a handle on its own all moves with it
-RIGID_WHOLE = 0.4  # the same around handles that move as one rigid body,
-RIGID_WAYS = 2.0  # for every one of them at most so many longest ways: two raised eyebrows do not lift the head
+RIGID_WHOLE = 0.4  # the same around a rigid body,
+RIGID_WAYS = 2.0  # for every one of its handles at most so many longest ways: two raised eyebrows do not lift the head
 UP_TO_PIN = 0.75  # of the way to the nearest pin, at most
 PIN_RADIUS = 0.06  # of the grid's shorter side: how far around a pin things stay
 # How well the model must predict the unedited picture to be asked what the edited one looks like, in deviations of
@@ -58,7 +58,7 @@ def moved_share(places: Tensor, points: GridPoints) -> Tensor:
     guess, guessed_fading = way.new_zeros(()), FADING
     if points.rigid:
         guess, guessed_fading = (RIGID_WAYS * count * way).clamp_max(RIGID_WHOLE * side), FADING_BEYOND_REACH
-    if count == 1:
+    elif count == 1:
         guess, guessed_fading = way.new_tensor(SINGLE_WHOLE * side), FADING_SINGLE
     pins = torch.cat((points.pins, points.targets[~moving]))
     from_pins = torch.cdist(pins, targets)
@@ -67,7 +67,9 @@ def moved_share(places: Tensor, points: GridPoints) -> Tensor:
         guess = guess.minimum(UP_TO_PIN * from_pins.amin())
     unsaid = reaches.isnan()
     whole, fading = torch.where(unsaid, guess, reaches), torch.where(unsaid, guessed_fading, FADING_BEYOND_REACH)
-    away = from_body(places, targets) if points.rigid else torch.cdist(places, targets)
+    away = torch.cdist(places, targets)
+    if points.rigid:
+        away = torch.where(unsaid, from_body(places, targets), away)
     share = _faded(away - whole, fading * way).amax(1)
     if len(pins):
         # A pin's own fading ends before the nearest target: a handle arrives, whatever is pinned beside it.

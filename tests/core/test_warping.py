@@ -117,6 +117,14 @@ def test_a_body_ends_before_what_stays():
     assert moved_share(near, held) > 0.9
 
 
+def test_what_lies_between_the_points_of_a_body_is_part_of_it_unless_they_have_reaches():
+    """A mast and a hull heel: the middle of the mast is far from both, and as stiff."""
+    boat = [((128, 40), (128, 56)), ((60, 200), (60, 216)), ((196, 200), (196, 216))]
+    pins, middle = [(128, 20)], torch.tensor([[63.5, 60.0]])
+    assert moved_share(middle, placed(points(*boat, pins=pins))) > 0.99
+    assert moved_share(middle, placed(points(*boat, pins=pins, reaches=[20.0] * 3))) < 0.5
+
+
 def test_the_pictures_edges_stay_and_a_handle_beside_one_still_arrives():
     """Nothing is known of what lies beyond an edge: a shift must not draw it out into streaks."""
     body = points(*(((x, y), (x + 24, y)) for x in (20, 120, 220) for y in (60, 180)))
