@@ -14,8 +14,13 @@ def bounded(bottleneck: Tensor, own: Tensor, bound: float) -> Tensor:
     if not bound:
         return bottleneck
     difference = bottleneck - own
-    size, limit = (part.square().mean().sqrt() for part in (difference, bound * own))
+    size, limit = root_mean_square(difference), bound * root_mean_square(own)
     return own + difference * (limit / size.clamp_min(torch.finfo(size.dtype).tiny)).clamp_max(1)
+
+
+def root_mean_square(x: Tensor) -> Tensor:
+    """Return a scalar, float32 or wider: squares of float16 would overflow from 256 on."""
+    return x.to(torch.promote_types(x.dtype, torch.float32)).square().mean().sqrt()
 
 
 def choose_descent(config: OptimisationConfig, leaf: Tensor, own: Tensor) -> torch.optim.Optimizer:
@@ -25,7 +30,7 @@ def choose_descent(config: OptimisationConfig, leaf: Tensor, own: Tensor) -> tor
     """
     if config.descent == "adam":
         return torch.optim.Adam([leaf], lr=config.learning_rate, fused=leaf.is_cuda)
-    return NormalisedDescent([leaf], lr=config.learning_rate * own.square().mean().sqrt())
+    return NormalisedDescent([leaf], lr=config.learning_rate * root_mean_square(own))
 
 
 class NormalisedDescent(torch.optim.Optimizer):

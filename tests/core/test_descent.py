@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dragnoise_core.configuration import PRESETS
-from dragnoise_core.descent import NormalisedDescent, choose_descent
+from dragnoise_core.descent import NormalisedDescent, bounded, choose_descent
 
 
 def test_the_first_step_has_the_learning_rate_as_its_root_mean_square_and_the_gradients_direction():
@@ -26,6 +26,17 @@ def test_a_normalised_step_is_a_part_of_the_bottleneck_whatever_its_unit(scale):
     choose_descent(PRESETS["default"], leaf, own).step()
     part = (leaf.detach() - own).norm() / own.norm()
     assert float(part) == pytest.approx(PRESETS["default"].learning_rate, rel=1e-4)
+
+
+def test_a_bottleneck_of_half_precision_may_have_large_entries():
+    own = torch.tensor([1000.0, -2000.0, 0.5, 3.0]).half()
+    leaf = own.clone().requires_grad_(True)
+    leaf.grad = torch.ones_like(leaf)
+    choose_descent(PRESETS["default"], leaf, own).step()
+    held = bounded(leaf.detach(), own, 0.01)
+    assert held.dtype == torch.float16 and held.isfinite().all()
+    expected = 0.01 * own.float().square().mean().sqrt()
+    assert float((held - own).float().square().mean().sqrt()) == pytest.approx(float(expected), rel=0.05)
 
 
 def test_an_entry_without_gradient_stays():
