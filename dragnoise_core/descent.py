@@ -50,7 +50,7 @@ class NormalisedDescent(torch.optim.Optimizer):
             for parameter in group["params"]:
                 gradient = parameter.grad
                 # The smallest normal number: it changes no gradient but zero.
-                size = gradient.square().mean().sqrt().clamp_min(torch.finfo(gradient.dtype).tiny)
+                size = root_mean_square(gradient).clamp_min(torch.finfo(gradient.dtype).tiny)
                 state = self.state[parameter]
                 direction = torch.lerp(gradient / size, state.get("direction", gradient / size), group["momentum"])
                 state["direction"] = direction

@@ -39,6 +39,13 @@ def test_a_bottleneck_of_half_precision_may_have_large_entries():
     assert float((held - own).float().square().mean().sqrt()) == pytest.approx(float(expected), rel=0.05)
 
 
+def test_a_small_gradient_of_half_precision_makes_a_whole_step():
+    x = torch.zeros(4, dtype=torch.float16, requires_grad=True)
+    x.grad = torch.tensor([2e-4, -2e-4, 2e-4, -2e-4]).half()
+    NormalisedDescent([x], lr=0.5).step()
+    torch.testing.assert_close(x.detach().abs(), torch.full_like(x, 0.5), atol=1e-2, rtol=0)
+
+
 def test_an_entry_without_gradient_stays():
     x = torch.zeros(2, requires_grad=True)
     optimiser = NormalisedDescent([x], lr=0.1)
